@@ -1,0 +1,23 @@
+# Warnings, hardening and sanitizers for every target of sluice.
+add_compile_definitions(_GNU_SOURCE)
+add_compile_options(-Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
+                    -Wvla -Wswitch-enum -fno-omit-frame-pointer -fstack-protector-strong)
+if(SLUICE_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(CMAKE_BUILD_TYPE MATCHES "^Rel" AND NOT SLUICE_SANITIZE)
+  # CHECK() is always on; assert() is not used.
+  add_compile_options(-D_FORTIFY_SOURCE=2)
+endif()
+add_link_options(-Wl,-z,relro,-z,now)
+if(SLUICE_SANITIZE)
+  add_compile_options(-fsanitize=${SLUICE_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${SLUICE_SANITIZE})
+endif()
+if(SLUICE_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "SLUICE_FUZZ needs clang (libFuzzer): use the preset \"fuzz\"")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+include_directories("${CMAKE_SOURCE_DIR}")

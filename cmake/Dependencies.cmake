@@ -1,0 +1,16 @@
+# The libraries that sluice stands on, as imported targets.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(BoringSSL REQUIRED)
+pkg_check_modules(CARES REQUIRED IMPORTED_TARGET libcares)
+pkg_check_modules(CONFUSE REQUIRED IMPORTED_TARGET libconfuse)
+pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(IDN2 REQUIRED IMPORTED_TARGET libidn2)
+pkg_check_modules(CK REQUIRED IMPORTED_TARGET ck)
+# A sanitizer brings its own malloc, under which jemalloc's figures are void.
+if(SLUICE_SANITIZE OR SLUICE_FUZZ)
+  set(JEMALLOC_TARGET "")
+else()
+  pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+  set(JEMALLOC_TARGET PkgConfig::JEMALLOC)
+endif()

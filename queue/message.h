@@ -1,0 +1,48 @@
+/* A loaded message: one file of the spool with its envelope and content.
+ *
+ * Made by pickup; then owned by one thread at a time: pickup -> dispatcher -> journal thread ->
+ * dispatcher -> pickup, which frees it. While deliveries of it are under way, workers borrow its
+ * immutable part (all above `recipients`); only the dispatcher writes below. */
+#ifndef SLUICE_QUEUE_MESSAGE_H
+#define SLUICE_QUEUE_MESSAGE_H
+
+#include "base/mailbox.h"
+#include "queue/content.h"
+#include "queue/envelope.h"
+#include "queue/journal.h"
+
+struct message {
+    struct mailbox_item item;
+    uint64_t id;
+    char id_text[14];
+    char *path; /* owned; in the spool, as it is now */
+    struct file_identity identity;
+    int64_t arrived_wall_ms;
+    int64_t expiry_wall_ms;
+    bool has_envelope;
+    struct envelope envelope; /* owned */
+    struct content content;   /* owned; its cuts are the envelope's */
+    uint64_t memory_len;      /* counted against queue.content_memory */
+    uint32_t recipients_digest;
+
+    /* Dispatcher only; lent to the journal thread with a decision. */
+    struct message *next;               /* in the one list that holds it */
+    struct recipient_state *recipients; /* owned; one per envelope recipient */
+    uint32_t num_active;                /* deliveries under way */
+    uint32_t event;       /* counts attempts of this message: names DSN, orders the journal */
+    struct buffer dsn;    /* composed, to be written by the journal thread; empty: none */
+    char bad_reason[256]; /* MESSAGE_BAD: the line for NAME.why */
+    int64_t next_wall_ms; /* MESSAGE_DEFER: when it is due again */
+    uint64_t
+        site_hash;    /* MESSAGE_DEFER: the site that it waits for, by key; 0: none in particular */
+    bool was_waiting; /* loaded again, on the dispatcher's request */
+    bool was_new;     /* its file is in new/: pickup has a claim on it */
+    bool recorded;    /* journal thread: what must be durable first is in the journal */
+    int result_errno; /* journal thread's answer: 0 or an errno */
+};
+
+/* Digest of all mailboxes in order: tells a journal's recipient indexes from another envelope's. */
+uint32_t message_recipients_digest(const struct envelope *envelope);
+void message_free(struct message *message); /* NULL allowed */
+
+#endif

@@ -1,0 +1,82 @@
+/* The spool folder: layout, lock, open rules, moves, fsync of folders. Files only; no queue policy.
+ *
+ * struct spool is opened once and then read by all threads; each function says who calls it. All
+ * paths are relative to the spool's root and go through *at() calls on its fd, never through
+ * symbolic links. */
+#ifndef SLUICE_QUEUE_SPOOL_H
+#define SLUICE_QUEUE_SPOOL_H
+
+#include "base/bytes.h"
+
+enum { SPOOL_WHY_MAX = 256, SPOOL_PATH_MAX = 600 };
+
+struct spool {
+    int root_fd;
+    int new_fd;
+    int deferred_fd;
+    int hold_fd;
+    int bad_fd;
+    int tmp_fd;
+    int journal_fd;
+    int lock_fd; /* -1: opened for reading only */
+    char *path;  /* owned, as configured */
+};
+
+/* Identity of a file beside its name: compared again before every unlink and move. A file system
+ * without birth times reports btime_ns 0. */
+struct file_identity {
+    uint64_t dev;
+    uint64_t ino;
+    int64_t btime_ns;
+    int64_t mtime_ns;
+    uint64_t size;
+};
+
+/* Where a message's file is. path is "new/NAME", "new/SUB/NAME", "deferred/xx/QUEUEID" or
+ * "hold/QUEUEID". */
+
+/* lock: makes missing folders (mode 0750) and takes the lock. Without lock it is opened for reading
+ * only and nothing is made. false with a line in why: not a folder, no permission, already locked
+ * by process N ... */
+bool spool_open(struct spool *spool, const char *path, bool lock, char why[SPOOL_WHY_MAX])
+    __attribute__((warn_unused_result));
+void spool_close(struct spool *spool);
+
+/* Names that the contract ignores: beginning with ".", ending in ".tmp" or ".part". */
+bool spool_name_is_ignored(const char *name);
+/* "deferred/xx/QUEUEID": xx are the id's last two characters, which differ most between neighbours.
+ */
+void spool_deferred_path(uint64_t id, char out[SPOOL_PATH_MAX]);
+void spool_hold_path(uint64_t id, char out[SPOOL_PATH_MAX]);
+
+bool file_identity_equal(const struct file_identity *a, const struct file_identity *b);
+/* statx of an open file; fills nlink and mode as well (NULL allowed). -errno or 0. */
+int file_identity_read(int fd, struct file_identity *out, unsigned *out_nlink, unsigned *out_mode);
+
+/* Opens a message for reading: O_RDONLY|O_NOFOLLOW|O_NONBLOCK|O_CLOEXEC, then checks that it is a
+ * regular file. Returns the fd or -errno: -ELOOP symbolic link, -EINVAL not a regular file, -ENOENT
+ * gone. pickup, worker. */
+int spool_open_message(const struct spool *spool, const char *path);
+
+/* Removes path if it still is that very file. 0; -ENOENT already gone; -ESTALE another file stands
+ * there now (left alone); else -errno. Journal thread. */
+int spool_unlink(const struct spool *spool, const char *path, const struct file_identity *identity);
+/* Moves the file to deferred/xx/ID or hold/ID; same results. Never overwrites (-EEXIST). Syncs the
+ * file's data first when sync; folders are synced by spool_sync_folder(). The move changes no
+ * member of the identity. */
+int spool_move(const struct spool *spool, const char *from, const char *to,
+               const struct file_identity *identity, bool sync);
+/* Moves a file to bad/NAME (NAME.2, NAME.3 ... if taken; "sub/NAME" loses its folder) and writes
+ * NAME.why with one line. Works on symbolic links, FIFOs and devices (it renames, never opens).
+ * identity may be NULL. pickup and journal thread. 0 or -errno; then the file stays where it was.
+ */
+int spool_move_to_bad(const struct spool *spool, const char *path,
+                      const struct file_identity *identity, const char *reason);
+/* Writes a message of our own (a DSN) durably as new/NAME through tmp/: file synced, folder synced
+ * when sync. 0 also if that name exists already (doing it again changes nothing). Journal thread.
+ */
+int spool_write_new(const struct spool *spool, const char *name, struct bytes data, bool sync);
+/* fsync of the folder that holds path ("new/a/b" -> new/a). 0 or -errno. */
+int spool_sync_folder_of(const struct spool *spool, const char *path);
+
+#endif

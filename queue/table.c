@@ -1,0 +1,189 @@
+/* A binary heap of bare entries by due time, and the packed form of their recipients' states.
+ * It reads no files and takes no decision. */
+#include "queue/table.h"
+
+#include "base/bytes.h"
+#include "base/check.h"
+#include "base/memory.h"
+#include "queue/queue_id.h"
+
+#include <string.h>
+
+void table_init(struct table *table)
+{
+    *table = (struct table){0};
+}
+
+void table_fini(struct table *table)
+{
+    for (size_t i = 0; i < table->num; i++)
+        waiting_free(table->heap[i]);
+    free(table->heap);
+    *table = (struct table){0};
+}
+
+static void place(struct table *table, size_t i, struct waiting *waiting)
+{
+    table->heap[i] = waiting;
+    waiting->slot = (uint32_t)i + 1;
+}
+
+static void sift_up(struct table *table, size_t i, struct waiting *waiting)
+{
+    while (i > 0 && table->heap[(i - 1) / 2]->due_wall_ms > waiting->due_wall_ms) {
+        place(table, i, table->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    place(table, i, waiting);
+}
+
+static void sift_down(struct table *table, size_t i, struct waiting *waiting)
+{
+    for (size_t child; (child = 2 * i + 1) < table->num; i = child) {
+        if (child + 1 < table->num &&
+            table->heap[child + 1]->due_wall_ms < table->heap[child]->due_wall_ms)
+            child++;
+        if (waiting->due_wall_ms <= table->heap[child]->due_wall_ms)
+            break;
+        place(table, i, table->heap[child]);
+    }
+    place(table, i, waiting);
+}
+
+void table_add(struct table *table, struct waiting *waiting)
+{
+    CHECK(waiting->slot == 0 && table->num < UINT32_MAX);
+    if (table->num == table->cap) {
+        table->cap = table->cap ? table->cap * 2 : 64;
+        table->heap = mem_realloc(table->heap, table->cap, sizeof *table->heap);
+    }
+    sift_up(table, table->num++, waiting);
+}
+
+struct waiting *table_first(const struct table *table)
+{
+    return table->num ? table->heap[0] : NULL;
+}
+
+struct waiting *table_take_first(struct table *table)
+{
+    struct waiting *first = table_first(table);
+    if (!first)
+        return NULL;
+    first->slot = 0;
+    struct waiting *last = table->heap[--table->num];
+    if (last != first)
+        sift_down(table, 0, last);
+    return first;
+}
+
+void table_move(struct table *table, struct waiting *waiting, int64_t due_wall_ms)
+{
+    CHECK(waiting->slot && table->heap[waiting->slot - 1] == waiting);
+    bool earlier = due_wall_ms < waiting->due_wall_ms;
+    waiting->due_wall_ms = due_wall_ms;
+    if (earlier)
+        sift_up(table, waiting->slot - 1, waiting);
+    else
+        sift_down(table, waiting->slot - 1, waiting);
+}
+
+/* One state, packed: everything but the unused end of the text. In memory only, so host byte order
+ * does. */
+struct packed_state {
+    int64_t next_wall_ms;
+    uint16_t attempts;
+    uint16_t code;
+    uint8_t status, kind, phase, in_doubt;
+    uint8_t enhanced[3];
+    uint8_t text_len;
+};
+
+static void pack(const struct recipient_state *state, struct buffer *out)
+{
+    const struct outcome *last = &state->last;
+    struct packed_state packed = {
+        .next_wall_ms = state->next_wall_ms,
+        .attempts = state->attempts,
+        .code = last->code,
+        .status = state->status,
+        .kind = last->kind,
+        .phase = last->phase,
+        .in_doubt = last->in_doubt,
+        .enhanced = {last->enhanced[0], last->enhanced[1], last->enhanced[2]},
+        .text_len = (uint8_t)strnlen(last->text, sizeof last->text - 1),
+    };
+    buffer_append(out, &packed, sizeof packed);
+    buffer_append(out, last->text, packed.text_len);
+}
+
+struct waiting *waiting_new(const struct journal_message *message)
+{
+    struct waiting *waiting = mem_zalloc(1, sizeof *waiting);
+    waiting->id = message->id;
+    waiting->path = mem_strdup(message->path);
+    waiting->identity = message->identity;
+    /* An intent alone does not tell the arrival; the id does. */
+    waiting->arrived_wall_ms =
+        message->arrived_wall_ms ? message->arrived_wall_ms : queue_id_wall_ms(message->id);
+    waiting->expiry_wall_ms = INT64_MAX;
+    waiting->recipients_digest = message->recipients_digest;
+    waiting->num_recipients = message->num_recipients;
+    if (!message->recipients)
+        return waiting;
+    struct buffer states;
+    buffer_init(&states, UINT32_MAX);
+    for (uint32_t i = 0; i < message->num_recipients; i++)
+        pack(&message->recipients[i], &states);
+    waiting->states = mem_alloc(states.len);
+    memcpy(waiting->states, states.at, states.len);
+    waiting->states_len = (uint32_t)states.len;
+    buffer_fini(&states);
+    waiting->due_wall_ms = recipients_due_wall_ms(message->recipients, message->num_recipients);
+    return waiting;
+}
+
+void waiting_free(struct waiting *waiting)
+{
+    if (!waiting)
+        return;
+    free(waiting->path);
+    free(waiting->states);
+    free(waiting);
+}
+
+void waiting_states(const struct waiting *waiting, struct recipient_state *out)
+{
+    const uint8_t *at = waiting->states;
+    for (uint32_t i = 0; i < waiting->num_recipients; i++) {
+        struct packed_state packed;
+        out[i] = (struct recipient_state){.status = RECIPIENT_PENDING};
+        if (!at)
+            continue;
+        memcpy(&packed, at, sizeof packed);
+        at += sizeof packed;
+        out[i].status = packed.status;
+        out[i].attempts = packed.attempts;
+        out[i].next_wall_ms = packed.next_wall_ms;
+        out[i].last = (struct outcome){.kind = packed.kind,
+                                       .phase = packed.phase,
+                                       .in_doubt = packed.in_doubt != 0,
+                                       .code = packed.code};
+        memcpy(out[i].last.enhanced, packed.enhanced, sizeof packed.enhanced);
+        memcpy(out[i].last.text, at, packed.text_len);
+        at += packed.text_len;
+    }
+    CHECK(!at || at == waiting->states + waiting->states_len);
+}
+
+int64_t recipients_due_wall_ms(const struct recipient_state *recipients, uint32_t num)
+{
+    int64_t due = INT64_MAX;
+    for (uint32_t i = 0; i < num; i++) {
+        if (recipients[i].status == RECIPIENT_IN_DOUBT)
+            return 0;
+        if (recipients[i].status == RECIPIENT_PENDING && recipients[i].next_wall_ms < due)
+            due = recipients[i].next_wall_ms;
+    }
+    return due == INT64_MAX ? 0 : due;
+}

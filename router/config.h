@@ -1,0 +1,111 @@
+/* The configuration: one file in libConfuse's syntax, every option with a default, so that an empty
+ * file runs.
+ *
+ * Immutable after config_load(); read by any thread. docs/configuration.md lists each option. */
+#ifndef SLUICE_ROUTER_CONFIG_H
+#define SLUICE_ROUTER_CONFIG_H
+
+#include "dns/route.h"
+#include "queue/content.h"
+#include "queue/retry.h"
+#include "tls/policy.h"
+#include "tls/session_cache.h"
+
+enum { CONFIG_WHY_MAX = 400 };
+
+/* What holds for the mail of a recipient domain: global values overlaid by the matching
+ * `destination` sections
+ * ("*" first, then "*.parent" from the longest suffix's shortest to its longest, then the exact
+ * name). */
+struct destination_settings {
+    unsigned id;                     /* equal ids: equal settings; part of a site's key */
+    const char *pattern;             /* the most specific section that matched, "" for none */
+    const struct next_hop *next_hop; /* NULL: by MX */
+    uint16_t port; /* where hosts are spoken to that next_hop names no port for; never 0 */
+    enum tls_level tls_level;
+    unsigned connections;         /* most at once per site */
+    unsigned connections_initial; /* the window starts there */
+    unsigned max_deliveries;      /* per connection */
+    unsigned max_recipients;      /* per transaction */
+    int64_t idle_ms;              /* how long a connection waits for more mail */
+    int64_t connection_lifetime_ms;
+    bool transcript; /* log.transcript */
+};
+
+struct config {
+    char *hostname; /* ours: EHLO, Received, DSN */
+    char *spool;
+    unsigned workers; /* resolved: at least 1 */
+    struct {
+        int64_t settle_ms;
+        int64_t scan_interval_ms;
+        uint64_t max_message_size;
+        uint64_t max_header_size;
+        size_t max_recipients;
+    } pickup;
+    struct {
+        bool sync; /* durability: group; false: none */
+        int64_t commit_interval_ms;
+        size_t active_messages;      /* loaded at once */
+        uint64_t content_memory;     /* octets of content held at once */
+        uint64_t content_inline_max; /* larger files are streamed */
+        size_t site_share;           /* deliveries of one site in memory at once */
+        bool hold_in_doubt;          /* in_doubt = hold */
+        int64_t shutdown_grace_ms;
+        enum content_long_lines long_lines;
+        size_t dsn_original_max; /* octets of the original's header in a DSN */
+    } queue;
+    struct {
+        char **servers; /* owned */
+        size_t num_servers;
+        bool allow_local, trust_ad, ipv4, ipv6;
+        int64_t min_ttl_ms, max_ttl_ms, max_negative_ttl_ms, stale_ms, timeout_ms;
+        unsigned tries, max_in_flight;
+        size_t cache_entries;
+    } dns;
+    struct {
+        uint16_t port;
+        unsigned max_mx;
+        int64_t connect_timeout_ms, banner_timeout_ms, ehlo_timeout_ms, starttls_timeout_ms,
+            mail_timeout_ms, rcpt_timeout_ms, data_timeout_ms, content_timeout_ms, final_timeout_ms;
+        uint64_t content_min_rate; /* octets a second */
+        int64_t race_delay_ms;     /* before the next address is tried beside the first */
+    } smtp;
+    struct {
+        enum tls_level level;
+        char *ca_file; /* "" none */
+        struct session_cache_options cache;
+        enum session_scope scope;
+        char *cache_file; /* "" none */
+    } tls;
+    struct retry_policy retry;
+    struct {
+        char *file; /* delivery log; "" none, "-" stdout */
+        bool transcript;
+        char *transcript_file; /* "" : beside the delivery log, see docs */
+        enum log_level_setting {
+            LOG_SETTING_DEBUG,
+            LOG_SETTING_INFO,
+            LOG_SETTING_WARNING,
+            LOG_SETTING_ERROR
+        } level;
+    } log;
+    struct config_destinations *destinations; /* owned, private to config.c */
+};
+
+/* path NULL: the default file /etc/sluice/sluice.conf if it exists, else all defaults. NULL with
+ * "file:line: message, what was expected" in why; nothing is printed. */
+struct config *config_load(const char *path, char why[CONFIG_WHY_MAX])
+    __attribute__((warn_unused_result));
+/* The same from memory; name stands for the file in messages. For tests and fuzzing. */
+struct config *config_parse(const char *text, const char *name, char why[CONFIG_WHY_MAX])
+    __attribute__((warn_unused_result));
+void config_free(struct config *config);
+/* Never NULL; domain in A-label lower case, or "[literal]". Borrowed from config. Any thread.
+ * O(labels). */
+const struct destination_settings *config_for_domain(const struct config *config,
+                                                     const char *domain);
+/* The effective configuration, in a form that config_parse() reads back to the same. */
+void config_print(const struct config *config, struct buffer *out);
+
+#endif

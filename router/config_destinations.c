@@ -1,0 +1,336 @@
+/* Overlays: "*", then "*.suffix" from the shortest to the longest, then the exact name.
+ * It reads no file and knows no line: config.c does. */
+#include "router/config_destinations.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "queue/address.h"
+
+#include <stdio.h>
+
+/* Rows of the table from the first destination option on, which close the table. */
+enum { DESTINATION_OPTIONS_MAX = 16 };
+
+struct config_destination {
+    char *pattern; /* owned: A-labels in lower case, "*", "*.suffix", "[literal]" */
+    struct config_destination *next_in_bucket;
+    char *texts[DESTINATION_OPTIONS_MAX]; /* owned; NULL: not set here */
+    struct next_hop next_hop;             /* owned when has_next_hop */
+    bool has_next_hop;
+    struct destination_settings settings; /* by config_destinations_resolve() */
+};
+
+struct config_destinations {
+    struct config_destination **items; /* owned array of owned sections, in order of the file */
+    size_t num;
+    struct config_destination **buckets; /* owned array of borrowed sections */
+    size_t num_buckets;                  /* a power of two */
+    struct destination_settings base;
+};
+
+static size_t first_option(void)
+{
+    size_t i = 0;
+    while (!config_option_is_destination(&config_options[i]))
+        i++;
+    CHECK(config_num_options - i <= DESTINATION_OPTIONS_MAX);
+    return i;
+}
+
+struct config_destinations *config_destinations_new(void)
+{
+    struct config_destinations *destinations = mem_zalloc(1, sizeof *destinations);
+    destinations->num_buckets = 16;
+    destinations->buckets = mem_zalloc(destinations->num_buckets, sizeof *destinations->buckets);
+    return destinations;
+}
+
+static void destination_free(struct config_destination *destination)
+{
+    for (size_t i = 0; i < DESTINATION_OPTIONS_MAX; i++)
+        free(destination->texts[i]);
+    if (destination->has_next_hop)
+        next_hop_fini(&destination->next_hop);
+    free(destination->pattern);
+    free(destination);
+}
+
+void config_destinations_free(struct config_destinations *destinations)
+{
+    if (!destinations)
+        return;
+    for (size_t i = 0; i < destinations->num; i++)
+        destination_free(destinations->items[i]);
+    free(destinations->items);
+    free(destinations->buckets);
+    free(destinations);
+}
+
+static struct config_destination **bucket_of(const struct config_destinations *destinations,
+                                             struct bytes pattern)
+{
+    return &destinations->buckets[bytes_hash(pattern) & (destinations->num_buckets - 1)];
+}
+
+static struct config_destination *find_pattern(const struct config_destinations *destinations,
+                                               struct bytes pattern)
+{
+    struct config_destination *destination = *bucket_of(destinations, pattern);
+    while (destination && !bytes_equal(bytes_of(destination->pattern), pattern))
+        destination = destination->next_in_bucket;
+    return destination;
+}
+
+/* "[192.0.2.1]" or "[IPv6:2001:db8::1]", as address_parse_path() writes literals; NULL: none. */
+static char *literal_pattern(const char *title)
+{
+    struct host_address address;
+    struct bytes text = bytes_of(title);
+    if (text.len < 3 || text.at[0] != '[' || text.at[text.len - 1] != ']')
+        return NULL;
+    text = bytes_make(text.at + 1, text.len - 2);
+    if (bytes_starts_nocase(text, "IPv6:"))
+        text = bytes_from(text, strlen("IPv6:"));
+    if (!host_address_parse(text, &address))
+        return NULL;
+    char canonical[46];
+    host_address_format(&address, canonical);
+    return mem_printf("[%s%s]", address.family == 6 ? "IPv6:" : "", canonical);
+}
+
+static char *parse_pattern(const char *title)
+{
+    if (strcmp(title, "*") == 0)
+        return mem_strdup(title);
+    if (title[0] == '[')
+        return literal_pattern(title);
+    bool is_suffix = title[0] == '*' && title[1] == '.';
+    char *domain = address_domain_to_ascii(bytes_of(title + (is_suffix ? 2 : 0)));
+    if (!domain || !is_suffix)
+        return domain;
+    char *pattern = mem_printf("*.%s", domain);
+    free(domain);
+    return pattern;
+}
+
+static void insert(struct config_destinations *destinations, struct config_destination *item)
+{
+    struct config_destination **bucket = bucket_of(destinations, bytes_of(item->pattern));
+    item->next_in_bucket = *bucket;
+    *bucket = item;
+}
+
+static void grow(struct config_destinations *destinations)
+{
+    if (destinations->num < destinations->num_buckets)
+        return;
+    free(destinations->buckets);
+    destinations->num_buckets *= 2;
+    destinations->buckets = mem_zalloc(destinations->num_buckets, sizeof *destinations->buckets);
+    for (size_t i = 0; i < destinations->num; i++)
+        insert(destinations, destinations->items[i]);
+}
+
+struct config_destination *config_destinations_add(struct config_destinations *destinations,
+                                                   const char *title, char why[CONFIG_EXPECTED_MAX])
+{
+    char *pattern = parse_pattern(title);
+    if (!pattern) {
+        snprintf(why, CONFIG_EXPECTED_MAX,
+                 "is no pattern, expected a domain, \"*.domain\", \"*\" or an address in brackets");
+        return NULL;
+    }
+    if (find_pattern(destinations, bytes_of(pattern))) {
+        snprintf(why, CONFIG_EXPECTED_MAX,
+                 "is there already, expected one section for each destination");
+        free(pattern);
+        return NULL;
+    }
+    struct config_destination *item = mem_zalloc(1, sizeof *item);
+    item->pattern = pattern;
+    grow(destinations);
+    destinations->items =
+        mem_realloc(destinations->items, destinations->num + 1, sizeof *destinations->items);
+    destinations->items[destinations->num++] = item;
+    insert(destinations, item);
+    return item;
+}
+
+bool config_destination_set(struct config_destination *destination,
+                            const struct config_option *option, const char *text,
+                            char why[CONFIG_EXPECTED_MAX])
+{
+    struct destination_settings scratch = {0};
+    const char *problem;
+    if (!config_option_store(option, text, &scratch, why))
+        return false;
+    if (option->type == OPTION_NEXT_HOP && *text) {
+        destination->has_next_hop = next_hop_parse(text, &destination->next_hop, &problem);
+        CHECK(destination->has_next_hop);
+    }
+    destination->texts[(size_t)(option - config_options) - first_option()] = mem_strdup(text);
+    return true;
+}
+
+static void apply_text(const struct config_option *option, const char *text,
+                       struct destination_settings *settings)
+{
+    char why[CONFIG_EXPECTED_MAX];
+    bool ok = config_option_store(option, text, settings, why);
+    CHECK(ok);
+}
+
+static void make_base(const struct config *config, struct destination_settings *base)
+{
+    *base = (struct destination_settings){.pattern = "",
+                                          .tls_level = config->tls.level,
+                                          .port = config->smtp.port,
+                                          .transcript = config->log.transcript};
+    for (size_t i = first_option(); i < config_num_options; i++)
+        if (config_options[i].fallback)
+            apply_text(&config_options[i], config_options[i].fallback, base);
+}
+
+static void overlay(const struct config_destination *item, struct destination_settings *settings)
+{
+    size_t first = first_option();
+    for (size_t i = first; i < config_num_options; i++) {
+        const char *text = item->texts[i - first];
+        if (!text)
+            continue;
+        if (config_options[i].type == OPTION_NEXT_HOP)
+            settings->next_hop = item->has_next_hop ? &item->next_hop : NULL;
+        else
+            apply_text(&config_options[i], text, settings);
+    }
+    settings->pattern = item->pattern;
+}
+
+/* "*.suffix" for the part of domain that begins at `from`, in a buffer of the caller. */
+static struct bytes suffix_pattern(const char *from, char out[ADDRESS_DOMAIN_MAX + 3])
+{
+    int len = snprintf(out, ADDRESS_DOMAIN_MAX + 3, "*.%s", from);
+    return bytes_make(out, (size_t)len < ADDRESS_DOMAIN_MAX + 3 ? (size_t)len : 0);
+}
+
+/* Which sections hold for a domain follows from the most specific of them alone: every other one
+ * matches the tail that its pattern names. */
+static void resolve_one(const struct config_destinations *destinations,
+                        const struct config_destination *item,
+                        struct destination_settings *settings)
+{
+    char text[ADDRESS_DOMAIN_MAX + 3];
+    const char *name = item->pattern;
+    const struct config_destination *any = find_pattern(destinations, bytes_of("*"));
+    *settings = destinations->base;
+    if (any)
+        overlay(any, settings);
+    if (strncmp(name, "*.", 2) == 0)
+        name += 2;
+    /* From the right: the shortest suffix first. */
+    for (const char *at = name + strlen(name); at > name && *name != '['; at--) {
+        if (at[-1] != '.')
+            continue;
+        const struct config_destination *suffix =
+            find_pattern(destinations, suffix_pattern(at, text));
+        if (suffix)
+            overlay(suffix, settings);
+    }
+    if (item != any)
+        overlay(item, settings);
+    if (settings->connections_initial > settings->connections)
+        settings->connections_initial = settings->connections;
+}
+
+static bool same_next_hop(const struct next_hop *a, const struct next_hop *b)
+{
+    return a == b || (a && b && strcmp(a->text, b->text) == 0);
+}
+
+static bool same_settings(const struct destination_settings *a,
+                          const struct destination_settings *b)
+{
+    return a->tls_level == b->tls_level && a->port == b->port && a->connections == b->connections &&
+           a->connections_initial == b->connections_initial &&
+           a->max_deliveries == b->max_deliveries && a->max_recipients == b->max_recipients &&
+           a->idle_ms == b->idle_ms && a->connection_lifetime_ms == b->connection_lifetime_ms &&
+           a->transcript == b->transcript && same_next_hop(a->next_hop, b->next_hop);
+}
+
+/* Equal settings share an id, so that domains of two sections that say the same still share a
+ * site. Quadratic, at most CONFIG_DESTINATIONS_MAX sections, once. */
+static unsigned id_for(const struct config_destinations *destinations, size_t i)
+{
+    const struct destination_settings *settings = &destinations->items[i]->settings;
+    if (same_settings(settings, &destinations->base))
+        return 0;
+    for (size_t k = 0; k < i; k++)
+        if (same_settings(settings, &destinations->items[k]->settings))
+            return destinations->items[k]->settings.id;
+    return (unsigned)i + 1;
+}
+
+void config_destinations_resolve(struct config_destinations *destinations,
+                                 const struct config *config)
+{
+    make_base(config, &destinations->base);
+    for (size_t i = 0; i < destinations->num; i++) {
+        struct config_destination *item = destinations->items[i];
+        resolve_one(destinations, item, &item->settings);
+        item->settings.id = id_for(destinations, i);
+    }
+}
+
+const struct destination_settings *
+config_destinations_find(const struct config_destinations *destinations, const char *domain)
+{
+    char text[ADDRESS_DOMAIN_MAX + 3];
+    const struct config_destination *item = find_pattern(destinations, bytes_of(domain));
+    const char *dot = *domain == '[' ? NULL : strchr(domain, '.');
+    for (; !item && dot; dot = strchr(dot + 1, '.'))
+        item = find_pattern(destinations, suffix_pattern(dot + 1, text));
+    if (!item)
+        item = find_pattern(destinations, bytes_of("*"));
+    return item ? &item->settings : &destinations->base;
+}
+
+static void print_rows(const struct config_destination *item, const char *section,
+                       const char *indent, struct buffer *out)
+{
+    size_t first = first_option();
+    for (size_t i = first; i < config_num_options; i++) {
+        const struct config_option *option = &config_options[i];
+        struct destination_settings scratch = {0};
+        const char *text = item->texts[i - first];
+        if (!text || strcmp(option->section, section) != 0)
+            continue;
+        buffer_printf(out, "%s%s = ", indent, option->name);
+        if (option->type == OPTION_NEXT_HOP) {
+            config_quote(text, out);
+        } else {
+            apply_text(option, text, &scratch);
+            config_option_print(option, &scratch, out);
+        }
+        buffer_append_byte(out, '\n');
+    }
+}
+
+void config_destinations_print(const struct config_destinations *destinations, struct buffer *out)
+{
+    for (size_t i = 0; i < destinations->num; i++) {
+        const struct config_destination *item = destinations->items[i];
+        buffer_append_str(out, "\ndestination ");
+        config_quote(item->pattern, out);
+        buffer_append_str(out, " {\n");
+        print_rows(item, "destination", "    ", out);
+        size_t before = out->len;
+        buffer_append_str(out, "    tls {\n");
+        size_t empty = out->len;
+        print_rows(item, "destination.tls", "        ", out);
+        if (out->len == empty)
+            out->len = before;
+        else
+            buffer_append_str(out, "    }\n");
+        buffer_append_str(out, "}\n");
+    }
+}

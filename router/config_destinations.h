@@ -1,0 +1,30 @@
+/* The `destination` sections: patterns, what each sets, and the settings that hold for a domain.
+ *
+ * Made while the configuration is loaded, immutable afterwards; then any thread. */
+#ifndef SLUICE_ROUTER_CONFIG_DESTINATIONS_H
+#define SLUICE_ROUTER_CONFIG_DESTINATIONS_H
+
+#include "router/config_table.h"
+
+struct config_destinations;
+struct config_destination; /* one section */
+
+struct config_destinations *config_destinations_new(void);
+void config_destinations_free(struct config_destinations *destinations); /* NULL allowed */
+/* A section with its title; NULL with "..., expected ..." in why: no pattern, or there already. */
+struct config_destination *config_destinations_add(struct config_destinations *destinations,
+                                                   const char *title, char why[CONFIG_EXPECTED_MAX])
+    __attribute__((warn_unused_result));
+/* option: a row of the table that belongs to destinations. */
+bool config_destination_set(struct config_destination *destination,
+                            const struct config_option *option, const char *text,
+                            char why[CONFIG_EXPECTED_MAX]) __attribute__((warn_unused_result));
+/* After the last section: overlays them over config's own values. */
+void config_destinations_resolve(struct config_destinations *destinations,
+                                 const struct config *config);
+const struct destination_settings *
+config_destinations_find(const struct config_destinations *destinations, const char *domain);
+/* Each section with the options that it sets. */
+void config_destinations_print(const struct config_destinations *destinations, struct buffer *out);
+
+#endif

@@ -1,0 +1,294 @@
+/* A connection and its deliveries: taking one, beginning its transaction, what its end leads to.
+ * It moves no octets: connection.c does. Outcomes come from the session and the table, never from
+ * here. */
+#include "base/check.h"
+#include "base/memory.h"
+#include "router/connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* How often a delivery may lose a reused connection before content without an attempt being
+ * counted. */
+enum { RESTARTS_MAX = 3 };
+
+void connection_begin_attempt(struct connection *connection)
+{
+    struct delivery *delivery = connection->delivery;
+    route_unref(connection->route);
+    connection->route = route_ref(delivery->route);
+    connection->num_failures = connection->num_unsuitable = 0;
+    connection->plaintext_forced = connection->full_handshake_forced = false;
+    connection->state = CONNECTION_DIALING;
+    dialer_reset(&connection->dialer, connection->route, site_pool_family(connection->site));
+    dialer_go(&connection->dialer);
+}
+
+static void fill_outcomes(struct delivery *delivery, const struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < delivery->num_recipients; i++)
+        if (delivery->recipients[i].outcome.kind == OUTCOME_NONE)
+            delivery->recipients[i].outcome = *outcome;
+}
+
+/* Where it took place, for the log. */
+static void fill_trace(struct connection *connection, struct delivery *delivery)
+{
+    struct delivery_trace *trace = &delivery->trace;
+    trace->stamps.done_us = connection->worker->loop.now_us;
+    trace->attempts_on_hosts = connection->dialer.num_sessions;
+    if (connection->num_failures + connection->num_unsuitable == 0 && !connection->session_open)
+        return;
+    snprintf(trace->mx, sizeof trace->mx, "%s",
+             dialed_host(connection->route, connection->at)->name);
+    trace->address = *dialed_address(connection->route, connection->at);
+    trace->port = connection->route->port;
+    if (!connection->session_open)
+        return;
+    trace->tls_version = connection->has_tls ? connection->tls.version : NULL;
+    trace->tls_cipher = connection->has_tls ? connection->tls.cipher : NULL;
+    trace->tls_resumed = connection->has_tls && connection->tls.resumed;
+    trace->reused = connection->num_deliveries > 0;
+    trace->sent_len = connection->in_transaction ? connection->session.body_len : 0;
+}
+
+static void close_content(struct connection *connection)
+{
+    if (connection->content_fd >= 0)
+        close(connection->content_fd);
+    connection->content_fd = -1;
+}
+
+/* Feedback for the site: a receiver that answered works, whatever it said of the recipients; one
+ * that hung up, stalled or said 421 wants less. */
+static void tell_site(struct connection *connection, const struct delivery *delivery)
+{
+    struct site_pool *pool = connection->worker->services->site_pool;
+    bool answered = false;
+    bool troubled = connection->session_open && connection->session.said_421;
+    for (uint32_t i = 0; i < delivery->num_recipients; i++) {
+        const struct outcome *outcome = &delivery->recipients[i].outcome;
+        answered |= outcome->code != 0 && outcome->code != 421;
+        troubled |= outcome->code == 0 && outcome->phase >= PHASE_MAIL;
+    }
+    if (troubled)
+        site_pool_slow_down(connection->site);
+    else if (answered)
+        site_pool_succeeded(pool, connection->site, connection->worker->loop.now_ms);
+}
+
+static void finish_delivery(struct connection *connection)
+{
+    struct delivery *delivery = connection->delivery;
+    fill_trace(connection, delivery);
+    close_content(connection);
+    connection->delivery = NULL;
+    connection->in_transaction = false;
+    connection->num_deliveries++;
+    worker_finish_delivery(connection->worker, delivery);
+}
+
+void connection_no_host_left(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    struct delivery *delivery = connection->delivery;
+    bool unsuitable = connection->num_failures == 0 && connection->num_unsuitable > 0;
+    struct outcome failure = unsuitable ? connection->unsuitable : connection->failure;
+    /* A host's refusal to talk to us at all says nothing final about a recipient. */
+    if (!unsuitable)
+        failure.kind = OUTCOME_DEFERRED;
+    fill_outcomes(delivery, &failure);
+    struct delivery *backlog = NULL;
+    if (!unsuitable)
+        backlog = site_pool_failed(worker->services->site_pool, connection->site, &failure,
+                                   worker->loop.now_ms);
+    while (backlog) {
+        struct delivery *untried = backlog;
+        backlog = untried->next;
+        worker_return_delivery(worker, untried, &failure);
+    }
+    finish_delivery(connection);
+    connection_close(connection);
+}
+
+/* Opens a file whose content did not fit the memory budget. False: outcomes are set. */
+static bool open_content(struct connection *connection, struct delivery *delivery)
+{
+    const struct message *message = delivery->message;
+    if (message->content.file.at)
+        return true;
+    enum trouble trouble = TROUBLE_FILE_READ;
+    int fd = spool_open_message(connection->worker->services->spool, message->path);
+    int error = fd < 0 ? -fd : 0;
+    struct file_identity identity;
+    if (fd >= 0) {
+        error = -file_identity_read(fd, &identity, NULL, NULL);
+        if (error == 0 && file_identity_equal(&identity, &message->identity)) {
+            connection->content_fd = fd;
+            return true;
+        }
+        close(fd);
+        trouble = error ? TROUBLE_FILE_READ : TROUBLE_FILE_CHANGED;
+    } else if (error == ENOENT) {
+        trouble = TROUBLE_FILE_GONE;
+    }
+    struct outcome outcome =
+        outcome_from_trouble(PHASE_QUEUE, trouble, error ? strerror(error) : NULL);
+    fill_outcomes(delivery, &outcome);
+    return false;
+}
+
+/* The session is ready for MAIL. True when there is something to pump. */
+static bool begin_transaction(struct connection *connection)
+{
+    struct delivery *delivery = connection->delivery;
+    struct loop *loop = &connection->worker->loop;
+    struct outcome misfit = smtp_session_fits(&connection->session, delivery);
+    if (misfit.kind != OUTCOME_NONE && connection->num_deliveries > 0) {
+        /* This session was made for others: the delivery gets one of its own. */
+        connection_say_goodbye(connection);
+        connection_drop_session(connection);
+        connection_begin_attempt(connection);
+        return false;
+    }
+    if (misfit.kind != OUTCOME_NONE) {
+        connection->unsuitable = misfit;
+        connection->num_unsuitable++;
+        connection_say_goodbye(connection);
+        connection_leave_host(connection);
+        return false;
+    }
+    if (connection->content_fd < 0 && !open_content(connection, delivery)) {
+        finish_delivery(connection);
+        return connection_take_next(connection, SITE_TAKER_BUSY);
+    }
+    if (!delivery->trace.stamps.ready_us)
+        delivery->trace.stamps.ready_us = loop->now_us;
+    connection->in_transaction = true;
+    connection->want = smtp_session_begin(&connection->session, delivery, connection->content_fd,
+                                          &connection->out, loop->now_ms);
+    return true;
+}
+
+bool connection_begins_content(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    struct delivery *delivery = connection->delivery;
+    const struct message *message = delivery->message;
+    if (connection->session.body_started)
+        return true;
+    uint32_t num = 0;
+    uint32_t *indexes = worker_indexes(worker, delivery->num_recipients);
+    for (uint32_t i = 0; i < delivery->num_recipients; i++)
+        if (smtp_session_awaits(&connection->session, i))
+            indexes[num++] = delivery->recipients[i].index;
+    connection->want_after_body = SMTP_WANT_BODY;
+    if (journal_append_intent(worker->services->journal, message->id, message->path,
+                              &message->identity, delivery->attempt, indexes, num))
+        return true;
+    connection_lose(connection, TROUBLE_NOT_RECORDED, strerror(errno));
+    return false;
+}
+
+static bool may_carry_more(const struct connection *connection)
+{
+    const struct destination_settings *settings = connection->site->settings;
+    int64_t age_ms = connection->worker->loop.now_ms - connection->opened_ms;
+    return !connection->worker->stopping && !connection->session.said_421 &&
+           connection->num_deliveries < settings->max_deliveries &&
+           age_ms < settings->connection_lifetime_ms;
+}
+
+static void go_idle(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    struct site_wake *wake = &connection->site->wakes[worker->index];
+    connection->state = CONNECTION_IDLE;
+    connection->idle_next = wake->idle_first;
+    wake->idle_first = connection;
+    loop_set_events(&worker->loop, &connection->watch, LOOP_READ);
+    loop_arm(&worker->loop, &connection->timer, connection->site->settings->idle_ms);
+}
+
+bool connection_take_next(struct connection *connection, enum site_taker taker)
+{
+    struct worker *worker = connection->worker;
+    if (!may_carry_more(connection)) {
+        CHECK(taker == SITE_TAKER_BUSY);
+        connection_say_goodbye(connection);
+        connection_close(connection);
+        return false;
+    }
+    for (;;) {
+        connection->delivery = site_pool_take(worker->services->site_pool, connection->site, taker);
+        if (connection->delivery)
+            break;
+        if (site_pool_idle(connection->site, worker->index)) {
+            go_idle(connection);
+            return false;
+        }
+        taker = SITE_TAKER_BUSY;
+    }
+    connection->delivery->trace.stamps.taken_us = worker->loop.now_us;
+    return begin_transaction(connection);
+}
+
+static void mark_ready(struct connection *connection)
+{
+    const struct worker_services *services = connection->worker->services;
+    struct site_session session = {
+        .tls = connection->has_tls,
+        .resumed = connection->has_tls && connection->tls.resumed,
+        .family = dialed_address(connection->route, connection->at)->family,
+    };
+    connection->ready = true;
+    connection->opened_ms = connection->worker->loop.now_ms;
+    site_pool_session_ready(connection->site, &session);
+    if (connection->has_tls)
+        tls_broken_hosts_succeeded(services->broken_hosts, connection->label);
+}
+
+/* The session is gone while recipients have no outcome yet. */
+static void go_on_elsewhere(struct connection *connection)
+{
+    struct delivery *delivery = connection->delivery;
+    bool routine = connection->session.used && delivery->restarts < RESTARTS_MAX;
+    connection->in_transaction = false;
+    if (routine) {
+        delivery->restarts++;
+        site_pool_restarted(connection->site);
+        connection_drop_session(connection);
+        connection_begin_attempt(connection);
+        return;
+    }
+    struct outcome failure = connection->session.failure;
+    if (failure.kind == OUTCOME_NONE)
+        failure = outcome_from_trouble(PHASE_MAIL, TROUBLE_LOST, NULL);
+    connection_note_failure(connection, &failure);
+    connection_leave_host(connection);
+}
+
+bool connection_transaction_ended(struct connection *connection)
+{
+    struct delivery *delivery = connection->delivery;
+    bool closes = connection->want == SMTP_WANT_CLOSE;
+    if (!closes && !connection->ready)
+        mark_ready(connection);
+    bool more = !connection->in_transaction || smtp_delivery_wants_more(delivery);
+    if (more && !closes)
+        return begin_transaction(connection);
+    if (closes)
+        connection_say_goodbye(connection);
+    if (more) {
+        go_on_elsewhere(connection);
+        return false;
+    }
+    tell_site(connection, delivery);
+    finish_delivery(connection);
+    if (!closes)
+        return connection_take_next(connection, SITE_TAKER_BUSY);
+    connection_close(connection);
+    return false;
+}

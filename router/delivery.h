@@ -1,0 +1,74 @@
+/* A delivery: one message's recipients in one domain, at most max_recipients of them; the unit that
+ * a connection transmits and that an attempt is counted for.
+ *
+ * One owner at any time: dispatcher -> site backlog -> connection -> journal thread -> dispatcher.
+ */
+#ifndef SLUICE_ROUTER_DELIVERY_H
+#define SLUICE_ROUTER_DELIVERY_H
+
+#include "dns/route.h"
+#include "queue/message.h"
+#include "router/config.h"
+
+struct site;
+
+/* Instants of the attempt (monotonic microseconds; 0: not reached), for the log's delays by stage.
+ */
+struct delivery_stamps {
+    int64_t queued_us;  /* handed to the site's backlog */
+    int64_t taken_us;   /* by a connection */
+    int64_t ready_us;   /* the session was ready for MAIL (connect, TLS done or reused) */
+    int64_t content_us; /* last octet of content handed to the socket */
+    int64_t done_us;    /* final reply or failure */
+};
+
+/* Where the attempt took place, copied from the connection at its end. */
+struct delivery_trace {
+    char mx[256]; /* MX host; "" when none was reached */
+    struct host_address address;
+    uint16_t port;           /* 0: no address was reached */
+    const char *tls_version; /* static; NULL: plaintext */
+    const char *tls_cipher;  /* static */
+    bool tls_resumed;
+    bool reused;                /* the connection had carried a delivery before */
+    uint32_t attempts_on_hosts; /* hosts tried in this attempt */
+    uint64_t sent_len;          /* octets of content on the wire */
+    struct delivery_stamps stamps;
+};
+
+struct delivery_recipient {
+    uint32_t index; /* in message->envelope.recipients */
+    struct outcome outcome;
+};
+
+struct delivery {
+    struct mailbox_item item;
+    struct delivery *next;   /* in the one list that holds it */
+    struct message *message; /* borrowed: lives until all its deliveries are back */
+    struct route *route;     /* one reference, owned */
+    struct site *site;       /* borrowed: lives while deliveries name it */
+    const struct destination_settings *settings; /* borrowed from the configuration */
+    const char *domain;                          /* borrowed from message->envelope */
+    enum tls_level tls_level;                    /* settings' level, tightened by the message */
+    uint32_t
+        attempt; /* number of this attempt of the message's recipients in this domain, from 1 */
+    uint32_t restarts; /* times it lost its connection before content, without an attempt */
+    bool recorded;     /* journal thread: the outcomes are in the journal */
+    struct delivery_trace trace;
+    uint32_t num_recipients;
+    struct delivery_recipient recipients[];
+};
+
+static inline const struct address *delivery_recipient_address(const struct delivery *delivery,
+                                                               uint32_t i)
+{
+    return &delivery->message->envelope.recipients.items[delivery->recipients[i].index];
+}
+
+struct delivery *delivery_new(struct message *message, uint32_t num_recipients);
+void delivery_free(struct delivery *delivery);
+/* Stores its outcomes in the journal: a store that survives a crash of the process, any thread.
+ * False with errno set when it cannot be stored. */
+bool delivery_record(const struct delivery *delivery, struct journal *journal);
+
+#endif

@@ -1,0 +1,100 @@
+/* The dispatcher: one thread that owns the table of waiting messages, the routes in use and the
+ * fate of each message.
+ *
+ * In:  MESSAGE_LOADED from pickup -> recipients grouped by domain into deliveries -> route (asked
+ * for once per domain) -> site. DELIVERY_ATTEMPTED from the journal thread (durable),
+ * DELIVERY_RETURNED from workers (not tried) -> recipients' states; when the last delivery of a
+ * message is back, the message is decided: removed, deferred, bad, or unloaded to wait for its
+ * site. MESSAGE_REMOVE, _DEFER, _BAD back from the journal thread -> freed by pickup, or an entry
+ * of the table. RESOLVER_ANSWER -> deliveries that waited for that route. */
+#ifndef SLUICE_ROUTER_DISPATCHER_H
+#define SLUICE_ROUTER_DISPATCHER_H
+
+#include "dns/resolver.h"
+#include "queue/table.h"
+#include "router/journal_thread.h"
+#include "router/pickup.h"
+#include "router/progress.h"
+#include "router/site_pool.h"
+
+enum { DISPATCHER_STOP = 70, DESTINATION_BUCKETS = 16384 };
+
+struct dispatcher_services {
+    const struct config *config;
+    struct journal *journal;
+    struct resolver *resolver;
+    struct site_pool *site_pool;
+    struct mailbox *pickup;
+    struct mailbox *journal_thread;
+    struct log_file *delivery_log; /* NULL: none */
+    bool drain;                    /* end when nothing is left that could be tried now */
+    bool until_empty;              /* end when nothing is left at all */
+    bool progress;
+    /* Called in the dispatcher's thread when it ends by itself; wakes the main thread. */
+    void (*on_done)(void *ctx);
+    /* Called when stopping: ends the workers. */
+    void (*stop_workers)(void *ctx);
+    void *ctx;
+};
+
+/* A recipient domain in use: its settings, its route while it is fresh, and what waits for it. */
+struct destination {
+    struct destination *next; /* in its bucket */
+    char *domain;             /* owned */
+    const struct destination_settings *settings;
+    struct route *route; /* one reference; NULL: not known yet */
+    bool asking;
+    struct route_query query;
+    struct delivery *first; /* wait for the route */
+    struct delivery *last;
+};
+
+struct dispatcher {
+    struct dispatcher_services services;
+    pthread_t thread;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct mailbox_item stop_item;
+    struct table table;
+    struct timer due_timer;
+    struct timer sweep_timer;
+    struct timer grace_timer;
+    struct timer progress_timer;
+    struct progress progress;
+    struct progress_totals totals;
+    struct destination *destinations[DESTINATION_BUCKETS];
+    size_t num_destinations;
+    size_t num_messages; /* loaded */
+    size_t num_loads;    /* asked of pickup */
+    size_t num_parked;   /* entries that wait for room at their site */
+    struct buffer log_lines;
+    bool stopping;
+    bool done; /* ended by itself (drain) */
+};
+
+bool dispatcher_init(struct dispatcher *dispatcher, const struct dispatcher_services *services)
+    __attribute__((warn_unused_result));
+bool dispatcher_start(struct dispatcher *dispatcher) __attribute__((warn_unused_result));
+void dispatcher_stop(struct dispatcher *dispatcher); /* any thread */
+void dispatcher_join(struct dispatcher *dispatcher);
+void dispatcher_fini(struct dispatcher *dispatcher);
+
+/* Between the files of this room. dispatcher_route.c: */
+void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery);
+void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query *query);
+void dispatcher_sweep_destinations(struct dispatcher *dispatcher);
+/* All deliveries that wait for a route, as a list. */
+struct delivery *dispatcher_take_unrouted(struct dispatcher *dispatcher);
+void dispatcher_free_destinations(struct dispatcher *dispatcher);
+/* dispatcher_message.c: */
+void dispatcher_start_message(struct dispatcher *dispatcher, struct message *message);
+void dispatcher_delivery_attempted(struct dispatcher *dispatcher, struct delivery *delivery);
+/* until_wall_ms 0: at once, when the site has room again (it is full). */
+void dispatcher_delivery_returned(struct dispatcher *dispatcher, struct delivery *delivery,
+                                  int64_t until_wall_ms);
+void dispatcher_message_back(struct dispatcher *dispatcher, struct message *message);
+/* dispatcher.c: */
+void dispatcher_add_waiting(struct dispatcher *dispatcher, struct waiting *waiting);
+void dispatcher_check_done(struct dispatcher *dispatcher);
+
+#endif

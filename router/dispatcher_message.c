@@ -1,0 +1,376 @@
+/* A message's way through an attempt: recipients into deliveries, outcomes into states, states into
+ * a decision. It touches no file: the journal thread carries decisions out. */
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "queue/dsn.h"
+#include "router/delivery_log.h"
+#include "router/dispatcher.h"
+#include "router/outcome_table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+    RECEIVED_MAX = 100,   /* more Received fields than that are a loop (RFC 5321 6.3) */
+    DUE_SLACK_MS = 10000, /* recipients that are due that soon go along */
+    UNREADABLE_WAIT_MS = 60000,
+    DSN_MAX = 1024 * 1024
+};
+
+static uint32_t random_bits(void)
+{
+    uint32_t bits = 0;
+    CHECK(getrandom(&bits, sizeof bits, 0) == sizeof bits);
+    return bits;
+}
+
+static const char *domain_of(const struct message *message, uint32_t index)
+{
+    return message->envelope.recipients.items[index].domain;
+}
+
+static int by_domain(const void *a, const void *b, void *ctx)
+{
+    uint32_t x = *(const uint32_t *)a;
+    uint32_t y = *(const uint32_t *)b;
+    int order = strcmp(domain_of(ctx, x), domain_of(ctx, y));
+    return order ? order : (x > y) - (x < y);
+}
+
+/* A reason why no attempt is made at all; kind NONE: none. */
+static struct outcome refusal(const struct message *message, const struct recipient_state *state,
+                              int64_t now_wall_ms)
+{
+    if (message->envelope.num_received > RECEIVED_MAX)
+        return outcome_from_trouble(PHASE_QUEUE, TROUBLE_LOOP, NULL);
+    if (message->content.class.long_line && message->content.long_lines == CONTENT_LONG_BOUNCE)
+        return outcome_from_trouble(PHASE_QUEUE, TROUBLE_LONG_LINES, NULL);
+    /* After the last try just at its expiry only what could not even be tried comes by here. */
+    if (now_wall_ms > message->expiry_wall_ms + DUE_SLACK_MS && state->attempts > 0)
+        return outcome_expired(&state->last);
+    return (struct outcome){.kind = OUTCOME_NONE};
+}
+
+static bool is_final(const struct recipient_state *state)
+{
+    return state->status == RECIPIENT_DELIVERED || state->status == RECIPIENT_BOUNCED ||
+           state->status == RECIPIENT_NOTIFIED;
+}
+
+static uint32_t collect_due(struct message *message, uint32_t *indexes)
+{
+    int64_t now_wall_ms = clock_wall_ms();
+    uint32_t num = 0;
+    for (uint32_t i = 0; i < message->envelope.recipients.num; i++) {
+        struct recipient_state *state = &message->recipients[i];
+        if (is_final(state))
+            continue;
+        if (state->status == RECIPIENT_PENDING && state->next_wall_ms > now_wall_ms + DUE_SLACK_MS)
+            continue;
+        state->status = RECIPIENT_PENDING;
+        indexes[num++] = i;
+    }
+    return num;
+}
+
+static void send_group(struct dispatcher *dispatcher, struct message *message,
+                       const uint32_t *indexes, uint32_t num)
+{
+    struct delivery *delivery = delivery_new(message, num);
+    struct outcome refused = {.kind = OUTCOME_NONE};
+    delivery->domain = domain_of(message, indexes[0]);
+    delivery->attempt = 1;
+    for (uint32_t i = 0; i < num; i++) {
+        struct recipient_state *state = &message->recipients[indexes[i]];
+        delivery->recipients[i].index = indexes[i];
+        if (state->attempts + 1u > delivery->attempt)
+            delivery->attempt = state->attempts + 1u;
+        if (refused.kind == OUTCOME_NONE)
+            refused = refusal(message, state, clock_wall_ms());
+    }
+    message->num_active++;
+    if (refused.kind == OUTCOME_NONE) {
+        dispatcher_dispatch(dispatcher, delivery);
+        return;
+    }
+    for (uint32_t i = 0; i < num; i++)
+        delivery->recipients[i].outcome = refused;
+    delivery->item.kind = DELIVERY_ATTEMPTED;
+    mailbox_post(dispatcher->services.journal_thread, &delivery->item);
+}
+
+static void decide(struct dispatcher *dispatcher, struct message *message);
+
+static void release(struct dispatcher *dispatcher, struct message *message)
+{
+    CHECK(message->num_active > 0);
+    if (--message->num_active == 0)
+        decide(dispatcher, message);
+}
+
+void dispatcher_start_message(struct dispatcher *dispatcher, struct message *message)
+{
+    uint32_t num_recipients = (uint32_t)message->envelope.recipients.num;
+    uint32_t *indexes = mem_zalloc(num_recipients, sizeof *indexes);
+    uint32_t num = dispatcher->stopping ? 0 : collect_due(message, indexes);
+    dispatcher->num_messages++;
+    message->num_active = 1; /* ours, until all groups are on their way */
+    qsort_r(indexes, num, sizeof *indexes, by_domain, message);
+    for (uint32_t from = 0; from < num;) {
+        const char *domain = domain_of(message, indexes[from]);
+        uint32_t most = config_for_domain(dispatcher->services.config, domain)->max_recipients;
+        uint32_t to = from + 1;
+        while (to < num && to - from < most && strcmp(domain_of(message, indexes[to]), domain) == 0)
+            to++;
+        send_group(dispatcher, message, indexes + from, to - from);
+        from = to;
+    }
+    free(indexes);
+    release(dispatcher, message);
+}
+
+/* One recipient's state after an attempt. */
+static void apply(struct dispatcher *dispatcher, struct message *message,
+                  struct recipient_state *state, struct delivery *delivery, uint32_t i)
+{
+    struct outcome *outcome = &delivery->recipients[i].outcome;
+    int64_t now_wall_ms = clock_wall_ms();
+    state->attempts = (uint16_t)(delivery->attempt < UINT16_MAX ? delivery->attempt : UINT16_MAX);
+    message->event = delivery->attempt > message->event ? delivery->attempt : message->event;
+    if (outcome->kind == OUTCOME_DEFERRED &&
+        !retry_next_wall_ms(&dispatcher->services.config->retry, state->attempts, random_bits(),
+                            now_wall_ms, message->expiry_wall_ms, &state->next_wall_ms))
+        *outcome = outcome_expired(outcome);
+    state->last = *outcome;
+    state->status = outcome->kind == OUTCOME_DELIVERED ? RECIPIENT_DELIVERED
+                    : outcome->kind == OUTCOME_BOUNCED ? RECIPIENT_BOUNCED
+                                                       : RECIPIENT_PENDING;
+}
+
+static void count(struct dispatcher *dispatcher, const struct delivery *delivery, uint32_t i)
+{
+    const struct outcome *outcome = &delivery->recipients[i].outcome;
+    if (delivery->site)
+        site_pool_count(delivery->site, outcome);
+    dispatcher->totals.delivered += outcome->kind == OUTCOME_DELIVERED;
+    dispatcher->totals.deferred += outcome->kind == OUTCOME_DEFERRED;
+    dispatcher->totals.bounced += outcome->kind == OUTCOME_BOUNCED;
+}
+
+static void forget_delivery(struct dispatcher *dispatcher, struct delivery *delivery)
+{
+    struct message *message = delivery->message;
+    if (delivery->site)
+        site_pool_forget(dispatcher->services.site_pool, delivery->site);
+    delivery_free(delivery);
+    release(dispatcher, message);
+}
+
+void dispatcher_delivery_attempted(struct dispatcher *dispatcher, struct delivery *delivery)
+{
+    struct message *message = delivery->message;
+    for (uint32_t i = 0; i < delivery->num_recipients; i++) {
+        struct recipient_state *state = &message->recipients[delivery->recipients[i].index];
+        if (delivery->recipients[i].outcome.kind == OUTCOME_RETURNED)
+            continue;
+        apply(dispatcher, message, state, delivery, i);
+        count(dispatcher, delivery, i);
+        if (dispatcher->services.delivery_log)
+            delivery_log_append(delivery, i, delivery->site ? delivery->site->name : "",
+                                clock_wall_us(),
+                                state->status == RECIPIENT_PENDING ? state->next_wall_ms : 0,
+                                &dispatcher->log_lines);
+    }
+    forget_delivery(dispatcher, delivery);
+}
+
+void dispatcher_delivery_returned(struct dispatcher *dispatcher, struct delivery *delivery,
+                                  int64_t until_wall_ms)
+{
+    struct message *message = delivery->message;
+    int64_t now_wall_ms = clock_wall_ms();
+    bool over = until_wall_ms && now_wall_ms >= message->expiry_wall_ms;
+    for (uint32_t i = 0; i < delivery->num_recipients; i++) {
+        struct recipient_state *state = &message->recipients[delivery->recipients[i].index];
+        struct outcome *why = &delivery->recipients[i].outcome;
+        if (until_wall_ms > message->expiry_wall_ms)
+            until_wall_ms = message->expiry_wall_ms;
+        state->next_wall_ms = until_wall_ms;
+        if (why->text[0])
+            state->last = *why;
+        if (over)
+            *why = outcome_expired(why);
+    }
+    if (!over) {
+        forget_delivery(dispatcher, delivery);
+        return;
+    }
+    /* Its time is over while its site is suspended: that is final, and goes the way of all
+     * outcomes. */
+    delivery->item.kind = DELIVERY_ATTEMPTED;
+    mailbox_post(dispatcher->services.journal_thread, &delivery->item);
+}
+
+/* The header section without what never leaves. */
+static void append_original_head(const struct message *message, size_t most, struct buffer *out)
+{
+    struct bytes head = bytes_first(message->content.file, message->envelope.header_end);
+    uint64_t at = 0;
+    head = bytes_first(head, most);
+    for (size_t i = 0; i <= message->envelope.num_cuts && at < head.len; i++) {
+        bool last = i == message->envelope.num_cuts;
+        uint64_t end = last ? head.len : message->envelope.cuts[i].offset;
+        if (end > head.len)
+            end = head.len;
+        buffer_append(out, head.at + at, (size_t)(end - at));
+        at = last ? end : end + message->envelope.cuts[i].len;
+    }
+}
+
+static void compose_dsn(struct dispatcher *dispatcher, struct message *message)
+{
+    const struct config *config = dispatcher->services.config;
+    size_t num = 0;
+    struct dsn_recipient *rows = mem_zalloc(message->envelope.recipients.num, sizeof *rows);
+    for (size_t i = 0; i < message->envelope.recipients.num; i++) {
+        const struct recipient_state *state = &message->recipients[i];
+        if (state->status != RECIPIENT_BOUNCED)
+            continue;
+        rows[num++] = (struct dsn_recipient){
+            .mailbox = message->envelope.recipients.items[i].mailbox,
+            .outcome = &state->last,
+            .remote_mta = "",
+        };
+        if (state->attempts > message->event)
+            message->event = state->attempts;
+    }
+    struct buffer head;
+    buffer_init(&head, config->queue.dsn_original_max);
+    append_original_head(message, config->queue.dsn_original_max, &head);
+    struct dsn_request request = {
+        .reporting_mta = config->hostname,
+        .id = message->id,
+        .event = message->event,
+        .sender = message->envelope.sender.mailbox,
+        .arrived_wall_ms = message->arrived_wall_ms,
+        .now_wall_ms = clock_wall_ms(),
+        .needs_utf8 = message->envelope.needs_utf8,
+        .original_head = buffer_bytes(&head),
+        .recipients = rows,
+        .num_recipients = num,
+    };
+    buffer_fini(&message->dsn);
+    buffer_init(&message->dsn, DSN_MAX + num * 2048);
+    if (num && !dsn_compose(&request, &message->dsn))
+        log_error("%s: the bounce is too large to be written", message->id_text);
+    buffer_fini(&head);
+    free(rows);
+}
+
+static void hand_to_journal(struct dispatcher *dispatcher, struct message *message, unsigned kind)
+{
+    message->item.kind = kind;
+    mailbox_post(dispatcher->services.journal_thread, &message->item);
+}
+
+static void free_message(struct dispatcher *dispatcher, struct message *message, unsigned kind)
+{
+    CHECK(dispatcher->num_messages > 0);
+    dispatcher->num_messages--;
+    message->item.kind = kind;
+    mailbox_post(dispatcher->services.pickup, &message->item);
+    dispatcher_check_done(dispatcher);
+}
+
+static struct waiting *entry_of(const struct message *message)
+{
+    struct journal_message snapshot = {
+        .id = message->id,
+        .path = message->path,
+        .identity = message->identity,
+        .arrived_wall_ms = message->arrived_wall_ms,
+        .recipients_digest = message->recipients_digest,
+        .num_recipients = (uint32_t)message->envelope.recipients.num,
+        .recipients = message->recipients,
+    };
+    struct waiting *waiting = waiting_new(&snapshot);
+    waiting->expiry_wall_ms = message->expiry_wall_ms;
+    waiting->site_hash = message->site_hash;
+    return waiting;
+}
+
+/* Back to a bare entry: its site is over its share, or nothing could be tried. */
+static void unload(struct dispatcher *dispatcher, struct message *message)
+{
+    struct waiting *waiting = entry_of(message);
+    if (!dispatcher->stopping) {
+        waiting->is_parked = true;
+        dispatcher->num_parked++;
+        waiting->due_wall_ms =
+            clock_wall_ms() + SITE_FULL_WAIT_MS +
+            (int64_t)(random_bits() % (SITE_FULL_WAIT_MS + dispatcher->num_parked / 8));
+        dispatcher_add_waiting(dispatcher, waiting);
+    } else {
+        waiting_free(waiting);
+    }
+    free_message(dispatcher, message, PICKUP_KEEP_CLAIM);
+}
+
+static void decide(struct dispatcher *dispatcher, struct message *message)
+{
+    uint32_t num = (uint32_t)message->envelope.recipients.num;
+    uint32_t pending = 0;
+    uint32_t bounced = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        pending += !is_final(&message->recipients[i]);
+        bounced += message->recipients[i].status == RECIPIENT_BOUNCED;
+    }
+    bool null_sender = message->envelope.sender.mailbox[0] == '\0';
+    message->next_wall_ms = recipients_due_wall_ms(message->recipients, num);
+    if (pending && message->next_wall_ms == 0 && bounced == 0) {
+        unload(dispatcher, message);
+        return;
+    }
+    if (bounced && !null_sender)
+        compose_dsn(dispatcher, message);
+    if (pending) {
+        hand_to_journal(dispatcher, message, MESSAGE_DEFER);
+    } else if (bounced && null_sender) {
+        snprintf(message->bad_reason, sizeof message->bad_reason,
+                 "a message of the null sender cannot be delivered (double bounce)");
+        hand_to_journal(dispatcher, message, MESSAGE_BAD);
+    } else {
+        hand_to_journal(dispatcher, message, MESSAGE_REMOVE);
+    }
+}
+
+static bool is_gone(const struct message *message)
+{
+    return message->result_errno == ENOENT || message->result_errno == ESTALE;
+}
+
+void dispatcher_message_back(struct dispatcher *dispatcher, struct message *message)
+{
+    bool deferred = message->item.kind == MESSAGE_DEFER;
+    if (message->result_errno == 0 ? !deferred : is_gone(message)) {
+        if (deferred) {
+            log_warning("%s: its file is gone, so its delivery is cancelled", message->id_text);
+            if (!journal_append_removed(dispatcher->services.journal, message->id))
+                log_error("%s: the journal cannot store that", message->id_text);
+        }
+        free_message(dispatcher, message, PICKUP_FREE);
+        return;
+    }
+    if (message->result_errno)
+        log_error("%s: %s: %s; it stays and is tried again", message->id_text, message->path,
+                  strerror(message->result_errno));
+    struct waiting *waiting = entry_of(message);
+    if (!deferred)
+        waiting->due_wall_ms = clock_wall_ms() + UNREADABLE_WAIT_MS;
+    dispatcher_add_waiting(dispatcher, waiting);
+    bool moved = deferred && message->result_errno == 0;
+    free_message(dispatcher, message, moved ? PICKUP_FREE : PICKUP_KEEP_CLAIM);
+}

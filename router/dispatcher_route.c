@@ -1,0 +1,175 @@
+/* From a recipient domain to a route and a site: one look-up per domain, however many deliveries
+ * wait for it. The resolver asks DNS; the site pool decides when something goes out. */
+#include "base/clock.h"
+#include "base/memory.h"
+#include "router/dispatcher.h"
+#include "router/outcome_table.h"
+
+#include <string.h>
+
+static struct destination **bucket_of(struct dispatcher *dispatcher, const char *domain)
+{
+    return &dispatcher->destinations[bytes_hash(bytes_of(domain)) % DESTINATION_BUCKETS];
+}
+
+static struct destination *get_destination(struct dispatcher *dispatcher, const char *domain)
+{
+    struct destination **bucket = bucket_of(dispatcher, domain);
+    for (struct destination *d = *bucket; d; d = d->next)
+        if (strcmp(d->domain, domain) == 0)
+            return d;
+    struct destination *destination = mem_zalloc(1, sizeof *destination);
+    destination->domain = mem_strdup(domain);
+    destination->settings = config_for_domain(dispatcher->services.config, domain);
+    destination->next = *bucket;
+    *bucket = destination;
+    dispatcher->num_destinations++;
+    return destination;
+}
+
+static void fill_and_finish(struct dispatcher *dispatcher, struct delivery *delivery,
+                            const struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < delivery->num_recipients; i++)
+        delivery->recipients[i].outcome = *outcome;
+    delivery->trace.stamps.done_us = dispatcher->loop.now_us;
+    delivery->item.kind = DELIVERY_ATTEMPTED;
+    mailbox_post(dispatcher->services.journal_thread, &delivery->item);
+}
+
+static enum tls_level level_of(const struct delivery *delivery)
+{
+    enum tls_level asked = delivery->message->envelope.tls == ENVELOPE_TLS_ENCRYPT
+                               ? TLS_LEVEL_ENCRYPT
+                               : TLS_LEVEL_NONE;
+    return tls_level_max(delivery->settings->tls_level, asked);
+}
+
+static void place(struct dispatcher *dispatcher, struct destination *destination,
+                  struct delivery *delivery)
+{
+    delivery->settings = destination->settings;
+    delivery->tls_level = level_of(delivery);
+    if (destination->route->verdict != ROUTE_OK) {
+        struct outcome outcome = outcome_from_route(destination->route);
+        fill_and_finish(dispatcher, delivery, &outcome);
+        return;
+    }
+    delivery->route = route_ref(destination->route);
+    struct site *site =
+        site_pool_get(dispatcher->services.site_pool, destination->route, destination->settings);
+    int64_t until_ms = 0;
+    delivery->trace.stamps.queued_us = dispatcher->loop.now_us;
+    enum site_admit admit = site_pool_add(dispatcher->services.site_pool, site, delivery,
+                                          dispatcher->loop.now_ms, &until_ms);
+    if (admit == SITE_ADMITTED)
+        return;
+    delivery->message->site_hash = site_key_hash(site);
+    int64_t until_wall_ms =
+        admit == SITE_FULL ? 0 : clock_wall_ms() + until_ms - dispatcher->loop.now_ms;
+    struct outcome why = admit == SITE_FULL ? (struct outcome){.kind = OUTCOME_RETURNED}
+                                            : site_pool_last_failure(site);
+    why.kind = OUTCOME_RETURNED;
+    for (uint32_t i = 0; i < delivery->num_recipients; i++)
+        delivery->recipients[i].outcome = why;
+    dispatcher_delivery_returned(dispatcher, delivery, until_wall_ms);
+}
+
+static void ask(struct dispatcher *dispatcher, struct destination *destination)
+{
+    destination->asking = true;
+    destination->query = (struct route_query){
+        .item.kind = RESOLVER_ANSWER,
+        .reply_to = &dispatcher->mailbox,
+        .domain = destination->settings->next_hop ? NULL : destination->domain,
+        .next_hop = destination->settings->next_hop,
+        .port = dispatcher->services.config->smtp.port,
+    };
+    resolver_ask(dispatcher->services.resolver, &destination->query);
+}
+
+void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery)
+{
+    struct destination *destination = get_destination(dispatcher, delivery->domain);
+    if (destination->route && destination->route->expires_ms > dispatcher->loop.now_ms) {
+        place(dispatcher, destination, delivery);
+        return;
+    }
+    delivery->next = NULL;
+    if (destination->last)
+        destination->last->next = delivery;
+    else
+        destination->first = delivery;
+    destination->last = delivery;
+    if (!destination->asking)
+        ask(dispatcher, destination);
+}
+
+void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query *query)
+{
+    struct destination *destination = container_of(query, struct destination, query);
+    route_unref(destination->route);
+    destination->route = query->route;
+    destination->asking = false;
+    struct delivery *delivery = destination->first;
+    destination->first = destination->last = NULL;
+    while (delivery) {
+        struct delivery *next = delivery->next;
+        delivery->next = NULL;
+        place(dispatcher, destination, delivery);
+        delivery = next;
+    }
+}
+
+static void free_destination(struct destination *destination)
+{
+    route_unref(destination->route);
+    free(destination->domain);
+    free(destination);
+}
+
+void dispatcher_sweep_destinations(struct dispatcher *dispatcher)
+{
+    for (size_t i = 0; i < DESTINATION_BUCKETS; i++) {
+        struct destination **link = &dispatcher->destinations[i];
+        while (*link) {
+            struct destination *destination = *link;
+            bool used =
+                destination->asking || destination->first ||
+                (destination->route && destination->route->expires_ms > dispatcher->loop.now_ms);
+            if (used) {
+                link = &destination->next;
+                continue;
+            }
+            *link = destination->next;
+            dispatcher->num_destinations--;
+            free_destination(destination);
+        }
+    }
+}
+
+struct delivery *dispatcher_take_unrouted(struct dispatcher *dispatcher)
+{
+    struct delivery *all = NULL;
+    for (size_t i = 0; i < DESTINATION_BUCKETS; i++) {
+        for (struct destination *d = dispatcher->destinations[i]; d; d = d->next) {
+            if (!d->first)
+                continue;
+            d->last->next = all;
+            all = d->first;
+            d->first = d->last = NULL;
+        }
+    }
+    return all;
+}
+
+void dispatcher_free_destinations(struct dispatcher *dispatcher)
+{
+    for (size_t i = 0; i < DESTINATION_BUCKETS; i++) {
+        while (dispatcher->destinations[i]) {
+            struct destination *destination = dispatcher->destinations[i];
+            dispatcher->destinations[i] = destination->next;
+            free_destination(destination);
+        }
+    }
+}

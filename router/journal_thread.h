@@ -1,0 +1,50 @@
+/* The journal thread: makes outcomes durable in groups, and only then unlinks and moves files.
+ *
+ * In:  deliveries that were attempted (DELIVERY_ATTEMPTED, from workers; from the dispatcher for
+ * what had no route). Their outcomes are appended here, committed, then the delivery goes on to the
+ * dispatcher with the same kind. messages with a decision (MESSAGE_REMOVE, MESSAGE_DEFER,
+ * MESSAGE_BAD, from the dispatcher). Order for each: DSN written and synced -> for DEFER the
+ * snapshot appended and committed -> the file unlinked or moved -> its folders synced -> `removed`
+ *      appended. Then it goes back to the dispatcher with the same kind and result_errno.
+ * An error of the disk keeps everything here and tries again: nothing is forgotten, and admission
+ * stops by itself because what is under way does not come back. */
+#ifndef SLUICE_ROUTER_JOURNAL_THREAD_H
+#define SLUICE_ROUTER_JOURNAL_THREAD_H
+
+#include "router/worker.h"
+
+enum message_item_kind { MESSAGE_REMOVE = 10, MESSAGE_DEFER, MESSAGE_BAD };
+
+struct journal_thread_services {
+    const struct config *config;
+    const struct spool *spool;
+    struct journal *journal;
+    struct mailbox *dispatcher;
+};
+
+struct journal_thread {
+    struct journal_thread_services services;
+    pthread_t thread;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct timer commit_timer;
+    int64_t last_commit_ms;
+    struct delivery *first_delivery; /* attempted, in order */
+    struct delivery *last_delivery;
+    struct message *first_message; /* decided, in order */
+    struct message *last_message;
+    int64_t complained_ms;
+    struct mailbox_item stop_item;
+    bool stopping;
+};
+
+bool journal_thread_init(struct journal_thread *thread,
+                         const struct journal_thread_services *services)
+    __attribute__((warn_unused_result));
+bool journal_thread_start(struct journal_thread *thread) __attribute__((warn_unused_result));
+/* Any thread, when nothing more will be posted: finishes what it has, one try each, and ends. */
+void journal_thread_stop(struct journal_thread *thread);
+void journal_thread_join(struct journal_thread *thread);
+void journal_thread_fini(struct journal_thread *thread);
+
+#endif

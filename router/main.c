@@ -1,0 +1,46 @@
+/* The command line: git-style subcommands, exit codes of sysexits.h.
+ * It does no work of its own: each subcommand has its file. */
+#include "base/log.h"
+#include "router/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"run", cli_run},
+    {"check", cli_check},
+    {"queue", cli_queue},
+};
+
+static const char usage[] =
+    "usage: sluice COMMAND [OPTION]...\n"
+    "  sluice run   [-c FILE] [--spool DIR] [--drain | --until-empty] [--progress]\n"
+    "                 deliver the spool's mail; --drain: end when nothing is left that could be\n"
+    "                 tried now (exit 0; 75 if deferred mail remains); --until-empty: wait for\n"
+    "                 retries too; --progress: live progress, and a table at the end\n"
+    "  sluice check [-c FILE]\n"
+    "                 parse the configuration and print the effective one (exit 0, or 78)\n"
+    "  sluice queue [-c FILE] [--spool DIR] [--json]\n"
+    "                 what is waiting\n"
+    "  sluice --version | --help\n"
+    "Without -c, /etc/sluice/sluice.conf is read if it exists.\n";
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        fputs(usage, stdout);
+        return EX_OK;
+    }
+    if (strcmp(name, "--version") == 0)
+        return cli_version();
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fputs(usage, stderr);
+    return EX_USAGE;
+}

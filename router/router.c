@@ -1,0 +1,332 @@
+/* Wiring: what is made in which order, which signals mean what, what is taken apart in which order.
+ * No mail is handled here. */
+#include "router/router.h"
+
+#include "base/check.h"
+#include "base/memory.h"
+#include "router/dispatcher.h"
+#include "router/recovery.h"
+#include "router/transcript.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum { BROKEN_HOSTS_MAX = 65536, BROKEN_HOSTS_LIFETIME_MS = 86400000 };
+
+struct router {
+    const struct router_options *options;
+    const struct config *config;
+    struct spool spool;
+    struct journal *journal;
+    struct tls_context *tls_context;
+    struct session_cache *session_cache;
+    struct tls_broken_hosts *broken_hosts;
+    struct resolver *resolver;
+    struct site_pool *site_pool;
+    struct log_file *delivery_log;
+    struct log_file *transcript;
+    struct worker_services worker_services;
+    struct worker *workers; /* owned array */
+    struct journal_thread journal_thread;
+    struct pickup *pickup;         /* owned */
+    struct dispatcher *dispatcher; /* owned */
+    int done_fd;                   /* eventfd: the dispatcher ended by itself */
+    int signal_fd;
+};
+
+static void on_done(void *ctx)
+{
+    struct router *router = ctx;
+    CHECK(eventfd_write(router->done_fd, 1) == 0);
+}
+
+static void stop_workers(void *ctx)
+{
+    struct router *router = ctx;
+    for (unsigned i = 0; i < router->config->workers; i++)
+        worker_stop(&router->workers[i]);
+}
+
+/* As many sockets as we may have: the hard limit. */
+static void raise_fd_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* All threads inherit the mask; only the main thread reads signals. SIGIO comes from read leases
+ * (pickup_load.c). */
+static bool take_signals(struct router *router)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGIO, SIG_IGN);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    router->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    router->done_fd = eventfd(0, EFD_CLOEXEC);
+    return router->signal_fd >= 0 && router->done_fd >= 0;
+}
+
+static struct log_file *open_log(const char *path)
+{
+    struct log_file *file = log_file_open(path);
+    if (!file)
+        log_error("cannot open the log %s: %s", path, strerror(errno));
+    return file;
+}
+
+static int open_logs(struct router *router)
+{
+    if (router->config->log.file[0] && !(router->delivery_log = open_log(router->config->log.file)))
+        return EX_CANTCREAT;
+    if (!router->config->log.transcript)
+        return 0;
+    char *path = transcript_path(router->config);
+    router->transcript = open_log(path);
+    free(path);
+    return router->transcript ? 0 : EX_CANTCREAT;
+}
+
+static int open_tls(struct router *router)
+{
+    char why[TLS_WHY_MAX];
+    struct tls_context_options options = {.ca_file = router->config->tls.ca_file};
+    router->tls_context = tls_context_new(&options, why);
+    if (!router->tls_context) {
+        log_error("%s", why);
+        return EX_CONFIG;
+    }
+    if (router->config->tls.cache.entries)
+        router->session_cache = session_cache_new(&router->config->tls.cache);
+    router->broken_hosts = tls_broken_hosts_new(BROKEN_HOSTS_MAX, BROKEN_HOSTS_LIFETIME_MS);
+    return 0;
+}
+
+static int start_resolver(struct router *router)
+{
+    const struct config *config = router->config;
+    char why[ROUTE_WHY_MAX];
+    struct resolver_options options = {
+        .servers = (const char *const *)config->dns.servers,
+        .num_servers = config->dns.num_servers,
+        .allow_local = config->dns.allow_local,
+        .trust_ad = config->dns.trust_ad,
+        .min_ttl_ms = config->dns.min_ttl_ms,
+        .max_ttl_ms = config->dns.max_ttl_ms,
+        .max_negative_ttl_ms = config->dns.max_negative_ttl_ms,
+        .stale_ms = config->dns.stale_ms,
+        .timeout_ms = config->dns.timeout_ms,
+        .tries = config->dns.tries,
+        .max_in_flight = config->dns.max_in_flight,
+        .cache_entries = config->dns.cache_entries,
+        .max_hosts = config->smtp.max_mx,
+        .own_name = config->hostname,
+        .ipv4 = config->dns.ipv4,
+        .ipv6 = config->dns.ipv6,
+    };
+    router->resolver = resolver_start(&options, why);
+    if (router->resolver)
+        return 0;
+    log_error("%s", why);
+    return EX_CONFIG;
+}
+
+static void claim(void *ctx, const struct file_identity *identity)
+{
+    pickup_claim(ctx, identity);
+}
+
+static bool init_threads(struct router *router)
+{
+    const struct config *config = router->config;
+    struct journal_thread_services journal_services = {
+        .config = config,
+        .spool = &router->spool,
+        .journal = router->journal,
+        .dispatcher = &router->dispatcher->mailbox,
+    };
+    struct pickup_services pickup_services = {
+        .config = config,
+        .spool = &router->spool,
+        .journal = router->journal,
+        .dispatcher = &router->dispatcher->mailbox,
+        .drain = router->options->drain || router->options->until_empty,
+    };
+    struct dispatcher_services dispatcher_services = {
+        .config = config,
+        .journal = router->journal,
+        .resolver = router->resolver,
+        .site_pool = router->site_pool,
+        .pickup = &router->pickup->mailbox,
+        .journal_thread = &router->journal_thread.mailbox,
+        .delivery_log = router->delivery_log,
+        .drain = router->options->drain,
+        .until_empty = router->options->until_empty,
+        .progress = router->options->progress,
+        .on_done = on_done,
+        .stop_workers = stop_workers,
+        .ctx = router,
+    };
+    router->worker_services = (struct worker_services){
+        .config = config,
+        .spool = &router->spool,
+        .journal = router->journal,
+        .tls_context = router->tls_context,
+        .session_cache = router->session_cache,
+        .broken_hosts = router->broken_hosts,
+        .site_pool = router->site_pool,
+        .journal_thread = &router->journal_thread.mailbox,
+        .dispatcher = &router->dispatcher->mailbox,
+        .transcript = router->transcript,
+    };
+    if (!journal_thread_init(&router->journal_thread, &journal_services) ||
+        !pickup_init(router->pickup, &pickup_services, journal_highest_id(router->journal)) ||
+        !dispatcher_init(router->dispatcher, &dispatcher_services))
+        return false;
+    for (unsigned i = 0; i < config->workers; i++) {
+        if (!worker_init(&router->workers[i], i, &router->worker_services))
+            return false;
+        site_pool_set_worker(router->site_pool, i, &router->workers[i].mailbox);
+    }
+    return true;
+}
+
+static bool start_threads(struct router *router)
+{
+    for (unsigned i = 0; i < router->config->workers; i++)
+        if (!worker_start(&router->workers[i]))
+            return false;
+    return journal_thread_start(&router->journal_thread) && dispatcher_start(router->dispatcher) &&
+           pickup_start(router->pickup);
+}
+
+static int open_spool(struct router *router, struct recovery *recovery)
+{
+    char why[SPOOL_WHY_MAX];
+    if (!spool_open(&router->spool, router->config->spool, true, why)) {
+        log_error("%s", why);
+        return EX_CANTCREAT;
+    }
+    struct journal_options options = {.sync = router->config->queue.sync};
+    router->journal = journal_open(&router->spool, &options, recovery_on_live, recovery, why);
+    if (!router->journal) {
+        log_error("%s", why);
+        return EX_IOERR;
+    }
+    return 0;
+}
+
+static int start(struct router *router)
+{
+    struct recovery recovery;
+    recovery_init(&recovery);
+    raise_fd_limit();
+    if (!take_signals(router)) {
+        log_error("signals: %s", strerror(errno));
+        return EX_OSERR;
+    }
+    int code = open_logs(router);
+    if (code == 0)
+        code = open_spool(router, &recovery);
+    if (code == 0)
+        code = open_tls(router);
+    if (code == 0)
+        code = start_resolver(router);
+    if (code)
+        return code;
+    router->site_pool = site_pool_new(router->config, router->config->workers);
+    router->workers = mem_zalloc(router->config->workers, sizeof *router->workers);
+    router->pickup = mem_zalloc(1, sizeof *router->pickup);
+    router->dispatcher = mem_zalloc(1, sizeof *router->dispatcher);
+    if (!init_threads(router)) {
+        log_error("cannot prepare the threads: %s", strerror(errno));
+        return EX_OSERR;
+    }
+    recovery_finish(&recovery, &router->spool, &router->dispatcher->table, claim, router->pickup);
+    if (!log_start() || !start_threads(router)) {
+        log_error("cannot start the threads: %s", strerror(errno));
+        return EX_OSERR;
+    }
+    return 0;
+}
+
+static void wait_for_end(struct router *router)
+{
+    struct pollfd fds[] = {{.fd = router->signal_fd, .events = POLLIN},
+                           {.fd = router->done_fd, .events = POLLIN}};
+    while (poll(fds, 2, -1) < 0)
+        CHECK(errno == EINTR);
+}
+
+/* What was made before the threads; whatever of it there is. */
+static void release(struct router *router)
+{
+    if (router->journal)
+        journal_close(router->journal);
+    if (router->session_cache)
+        session_cache_free(router->session_cache);
+    if (router->broken_hosts)
+        tls_broken_hosts_free(router->broken_hosts);
+    if (router->tls_context)
+        tls_context_free(router->tls_context);
+    if (router->spool.path)
+        spool_close(&router->spool);
+    log_file_close(router->delivery_log);
+    log_file_close(router->transcript);
+    close(router->signal_fd);
+    close(router->done_fd);
+}
+
+/* Downstream last: whoever hands on ends before whoever receives, so that nothing is posted to
+ * nobody. */
+static int stop(struct router *router)
+{
+    pickup_stop(router->pickup);
+    pickup_join(router->pickup);
+    dispatcher_stop(router->dispatcher);
+    for (unsigned i = 0; i < router->config->workers; i++)
+        worker_join(&router->workers[i]);
+    dispatcher_join(router->dispatcher);
+    journal_thread_stop(&router->journal_thread);
+    journal_thread_join(&router->journal_thread);
+    resolver_stop(router->resolver);
+    log_stop();
+    bool mail_left = router->dispatcher->done && router->dispatcher->table.num > 0;
+    dispatcher_fini(router->dispatcher);
+    pickup_fini(router->pickup);
+    site_pool_free(router->site_pool);
+    for (unsigned i = 0; i < router->config->workers; i++)
+        worker_fini(&router->workers[i]);
+    journal_thread_fini(&router->journal_thread);
+    free(router->workers);
+    free(router->pickup);
+    free(router->dispatcher);
+    release(router);
+    return mail_left ? EX_TEMPFAIL : EX_OK;
+}
+
+int router_run(const struct router_options *options)
+{
+    struct router router = {.options = options, .config = options->config};
+    int code = start(&router);
+    if (code) {
+        release(&router);
+        return code;
+    }
+    wait_for_end(&router);
+    return stop(&router);
+}

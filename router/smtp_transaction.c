@@ -1,0 +1,427 @@
+/* One delivery over a session: MAIL, RCPT, DATA pipelined, the content, a verdict per recipient.
+ * It does not choose deliveries nor try them again: what stays OUTCOME_NONE is the connection's. */
+#include "base/check.h"
+#include "base/memory.h"
+#include "router/smtp_machine.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+void smtp_transaction_init(struct smtp_session *session)
+{
+    session->content_fd = -1;
+}
+
+void smtp_transaction_fini(struct smtp_session *session)
+{
+    if (session->reader_open)
+        content_reader_fini(&session->reader);
+    session->reader_open = false;
+    free(session->accepted);
+    session->accepted = NULL;
+    session->accepted_cap = 0;
+}
+
+/* The delivery is the connection's again. body_len and the flags stay for the log until the next
+ * begins. */
+static void let_go(struct smtp_session *session)
+{
+    if (session->reader_open)
+        content_reader_fini(&session->reader);
+    session->reader_open = false;
+    session->delivery = NULL;
+    session->content_fd = -1;
+    session->num_transactions++;
+}
+
+static void finish(struct smtp_session *session)
+{
+    let_go(session);
+    smtp_enter(session, SMTP_STATE_IDLE);
+}
+
+static bool is_open(const struct delivery *delivery, uint32_t i)
+{
+    return delivery->recipients[i].outcome.kind == OUTCOME_NONE;
+}
+
+bool smtp_delivery_wants_more(const struct delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->num_recipients; i++)
+        if (is_open(delivery, i))
+            return true;
+    return false;
+}
+
+bool smtp_session_awaits(const struct smtp_session *session, uint32_t i)
+{
+    return session->delivery && session->accepted[i];
+}
+
+/* The first recipient from i on that is accepted and awaits its final reply; num_recipients when
+ * there is none. */
+static uint32_t next_accepted(const struct smtp_session *session, uint32_t i)
+{
+    while (i < session->delivery->num_recipients && !session->accepted[i])
+        i++;
+    return i;
+}
+
+static void settle_open(struct smtp_session *session, const struct outcome *outcome)
+{
+    for (uint32_t i = 0; i < session->delivery->num_recipients; i++)
+        if (is_open(session->delivery, i))
+            session->delivery->recipients[i].outcome = *outcome;
+}
+
+static void settle_accepted(struct smtp_session *session, const struct outcome *outcome)
+{
+    uint32_t end = session->delivery->num_recipients;
+    for (uint32_t i = next_accepted(session, 0); i < end; i = next_accepted(session, i + 1)) {
+        session->delivery->recipients[i].outcome = *outcome;
+        session->accepted[i] = false;
+    }
+}
+
+/* While content is under way its outcome is only for those who were accepted. The others of a split
+ * stay open for another connection, except in a trouble of ours, which leaves nobody open. */
+static void abort_content(struct smtp_session *session, const struct outcome *outcome,
+                          enum blame blame)
+{
+    settle_accepted(session, outcome);
+    if (!smtp_delivery_wants_more(session->delivery))
+        return;
+    if (blame == BLAME_US) {
+        struct outcome untried = outcome_from_trouble(PHASE_QUEUE, TROUBLE_SHUTDOWN, NULL);
+        settle_open(session, &untried);
+    } else if (!session->used) {
+        session->failure = outcome_from_trouble(PHASE_MAIL, TROUBLE_LOST,
+                                                "before the rest of a split batch was named");
+    }
+}
+
+void smtp_transaction_abort(struct smtp_session *session, const struct outcome *outcome,
+                            enum blame blame)
+{
+    bool in_content = session->state == SMTP_STATE_BODY || session->state == SMTP_STATE_FINAL;
+    if (blame == BLAME_US && session->state != SMTP_STATE_FINAL)
+        settle_open(session, outcome);
+    else if (in_content)
+        abort_content(session, outcome, blame);
+    else if (session->used && blame == BLAME_PROTOCOL)
+        settle_open(session, outcome);
+    else if (!session->used && smtp_delivery_wants_more(session->delivery))
+        session->failure = *outcome;
+    let_go(session);
+}
+
+/* Addresses come from strangers' files. The parser lets nothing pass that could end a command line;
+ * this looks again, at the last place where it would matter. */
+static bool can_be_sent(const struct address *address)
+{
+    size_t len = strlen(address->mailbox);
+    for (size_t i = 0; i < len; i++)
+        if ((uint8_t)address->mailbox[i] < 0x20 || address->mailbox[i] == 0x7f)
+            return false;
+    return len <= SMTP_MAILBOX_MAX;
+}
+
+struct outcome smtp_session_fits(const struct smtp_session *session,
+                                 const struct delivery *delivery)
+{
+    const struct smtp_capabilities *capabilities = &session->capabilities;
+    uint64_t wire_len = delivery->message->content.class.wire_len;
+    if (delivery->tls_level >= TLS_LEVEL_ENCRYPT && !session->tls_active)
+        return outcome_from_trouble(PHASE_STARTTLS, TROUBLE_TLS_NOT_OFFERED, NULL);
+    if (delivery->message->envelope.needs_utf8 && !capabilities->smtputf8)
+        return outcome_from_trouble(PHASE_EHLO, TROUBLE_NO_SMTPUTF8, NULL);
+    if (capabilities->size_max && wire_len > capabilities->size_max) {
+        char detail[80];
+        snprintf(detail, sizeof detail, "%" PRIu64 " of %" PRIu64 " octets", wire_len,
+                 capabilities->size_max);
+        return outcome_from_trouble(PHASE_EHLO, TROUBLE_TOO_LARGE, detail);
+    }
+    return (struct outcome){.kind = OUTCOME_NONE};
+}
+
+static void reset_transaction(struct smtp_session *session, struct delivery *delivery,
+                              int content_fd)
+{
+    if (session->accepted_cap < delivery->num_recipients) {
+        session->accepted =
+            mem_realloc(session->accepted, delivery->num_recipients, sizeof *session->accepted);
+        session->accepted_cap = delivery->num_recipients;
+    }
+    if (delivery->num_recipients)
+        memset(session->accepted, 0, delivery->num_recipients * sizeof *session->accepted);
+    session->delivery = delivery;
+    session->content_fd = content_fd;
+    session->next_rcpt = 0;
+    session->num_accepted = 0;
+    session->to_send = session->needs_rset ? SEND_RSET : SEND_MAIL;
+    session->mail_refused = false;
+    session->body_started = false;
+    session->final_sent = false;
+    session->split = false;
+    session->body_len = 0;
+    session->body_started_ms = 0;
+}
+
+enum smtp_want smtp_session_begin(struct smtp_session *session, struct delivery *delivery,
+                                  int content_fd, struct buffer *out, int64_t now_ms)
+{
+    CHECK(session->state == SMTP_STATE_IDLE && !session->delivery);
+    struct smtp_turn turn = {out, now_ms};
+    smtp_enter(session, SMTP_STATE_ENVELOPE);
+    reset_transaction(session, delivery, content_fd);
+    if (!can_be_sent(&delivery->message->envelope.sender)) {
+        struct outcome outcome = outcome_from_trouble(PHASE_MAIL, TROUBLE_BAD_ADDRESS, NULL);
+        settle_open(session, &outcome);
+    }
+    if (!smtp_delivery_wants_more(delivery))
+        session->to_send = SEND_NOTHING;
+    smtp_transaction_fill(session, &turn);
+    return smtp_state_want(session);
+}
+
+static void send_mail(struct smtp_session *session, struct smtp_turn *turn)
+{
+    const struct smtp_capabilities *capabilities = &session->capabilities;
+    const struct message *message = session->delivery->message;
+    char size[32] = "";
+    if (capabilities->size)
+        snprintf(size, sizeof size, " SIZE=%" PRIu64, message->content.class.wire_len);
+    /* 8-bit content goes as it is to a peer that does not offer 8BITMIME: converting it would break
+     * signatures, and every receiver met in practice is 8-bit clean. */
+    bool says_eight_bit = capabilities->eight_bit && message->content.class.eight_bit;
+    bool says_utf8 = capabilities->smtputf8 && message->envelope.needs_utf8;
+    session->needs_rset = true;
+    session->to_send = SEND_RCPT;
+    smtp_send(session, turn, SMTP_MAIL, 0, "MAIL FROM:<%s>%s%s%s", message->envelope.sender.mailbox,
+              size, says_eight_bit ? " BODY=8BITMIME" : "", says_utf8 ? " SMTPUTF8" : "");
+}
+
+/* After a split the peer has said that it takes no more, so nobody else is named. */
+static void send_rcpt(struct smtp_session *session, struct smtp_turn *turn)
+{
+    const struct delivery *delivery = session->delivery;
+    uint32_t i = session->next_rcpt;
+    while (i < delivery->num_recipients && !is_open(delivery, i))
+        i++;
+    session->next_rcpt = i + 1;
+    if (i >= delivery->num_recipients || session->split) {
+        session->to_send = SEND_DATA;
+        return;
+    }
+    const struct address *address = delivery_recipient_address(delivery, i);
+    if (can_be_sent(address))
+        smtp_send(session, turn, SMTP_RCPT, i, "RCPT TO:<%s>", address->mailbox);
+    else
+        session->delivery->recipients[i].outcome =
+            outcome_from_trouble(PHASE_RCPT, TROUBLE_BAD_ADDRESS, NULL);
+}
+
+/* Moves the sender's cursor one step; what it sends, if anything, is one command. */
+static void send_next(struct smtp_session *session, struct smtp_turn *turn)
+{
+    switch ((enum smtp_to_send)session->to_send) {
+    case SEND_RSET:
+        session->to_send = SEND_MAIL;
+        smtp_send(session, turn, SMTP_RSET, 0, "RSET");
+        break;
+    case SEND_MAIL:
+        send_mail(session, turn);
+        break;
+    case SEND_RCPT:
+        send_rcpt(session, turn);
+        break;
+    case SEND_DATA:
+        session->to_send = SEND_NOTHING;
+        /* All refused, and known in time: no DATA. With replies outstanding it is a fair bet. */
+        if (session->num_accepted || session->num_expected)
+            smtp_send(session, turn, SMTP_DATA, 0, "DATA");
+        break;
+    case SEND_NOTHING:
+        break;
+    }
+}
+
+void smtp_transaction_fill(struct smtp_session *session, struct smtp_turn *turn)
+{
+    /* Refilled only when half empty, so that a long list goes in portions and not in lines. */
+    unsigned window = session->capabilities.pipelining ? SMTP_EXPECTED_MAX : 1;
+    if (session->num_expected > window / 2)
+        return;
+    while (session->state == SMTP_STATE_ENVELOPE && session->to_send != SEND_NOTHING &&
+           session->num_expected < window) {
+        bool is_full = turn->out->max - turn->out->len < SMTP_COMMAND_MAX;
+        if (is_full && session->num_expected)
+            return;
+        send_next(session, turn);
+    }
+    if (session->state == SMTP_STATE_ENVELOPE && session->num_expected == 0)
+        finish(session);
+}
+
+void smtp_on_rset(struct smtp_session *session, const struct smtp_expected *expected,
+                  struct smtp_turn *turn)
+{
+    (void)expected;
+    (void)turn;
+    if (smtp_reply_is_refusal(session))
+        smtp_session_trouble(session, TROUBLE_BROKEN_REPLY, "RSET was refused");
+}
+
+void smtp_on_mail(struct smtp_session *session, const struct smtp_expected *expected,
+                  struct smtp_turn *turn)
+{
+    (void)expected;
+    (void)turn;
+    if (!smtp_reply_is_refusal(session))
+        return;
+    struct outcome outcome = outcome_from_reply(PHASE_MAIL, &session->parser.reply);
+    settle_open(session, &outcome);
+    session->mail_refused = true;
+    session->to_send = SEND_NOTHING;
+}
+
+void smtp_on_rcpt(struct smtp_session *session, const struct smtp_expected *expected,
+                  struct smtp_turn *turn)
+{
+    (void)turn;
+    uint32_t i = expected->recipient;
+    uint16_t code = session->parser.reply.code;
+    if (session->mail_refused)
+        return;
+    if (!smtp_reply_is_refusal(session)) {
+        session->accepted[i] = true;
+        session->num_accepted++;
+        return;
+    }
+    /* RFC 5321 4.5.3.1.10: too many recipients. The rest goes in another transaction; when it is a
+     * full mailbox instead, that one will say so again as its first. */
+    if ((code == 452 || code == 552) && session->num_accepted) {
+        session->split = true;
+        return;
+    }
+    session->delivery->recipients[i].outcome =
+        outcome_from_reply(PHASE_RCPT, &session->parser.reply);
+}
+
+/* At least content_min_rate over all, and never content_timeout without progress. */
+static void set_body_deadline(struct smtp_session *session, int64_t now_ms)
+{
+    const struct config *config = session->params.config;
+    int64_t silence_ms =
+        session->final_sent ? config->smtp.final_timeout_ms : config->smtp.content_timeout_ms;
+    session->deadline_ms = now_ms + silence_ms;
+    if (config->smtp.content_min_rate == 0)
+        return;
+    uint64_t allowed_s = session->body_len / config->smtp.content_min_rate;
+    int64_t overall_ms = session->body_started_ms + silence_ms + (int64_t)allowed_s * 1000;
+    if (overall_ms < session->deadline_ms)
+        session->deadline_ms = overall_ms;
+}
+
+static void begin_body(struct smtp_session *session, struct smtp_turn *turn)
+{
+    smtp_enter(session, SMTP_STATE_BODY);
+    content_reader_init(&session->reader, &session->delivery->message->content, CONTENT_DATA,
+                        session->content_fd);
+    session->reader_open = true;
+    session->body_started_ms = turn->now_ms;
+    set_body_deadline(session, turn->now_ms);
+}
+
+void smtp_on_data(struct smtp_session *session, const struct smtp_expected *expected,
+                  struct smtp_turn *turn)
+{
+    (void)expected;
+    if (smtp_reply_is_refusal(session)) {
+        struct outcome outcome = outcome_from_reply(PHASE_DATA, &session->parser.reply);
+        settle_accepted(session, &outcome);
+    } else if (session->num_accepted) {
+        begin_body(session, turn);
+    } else if (session->params.transport == TRANSPORT_LMTP) {
+        /* No recipient, no reply (RFC 2033 4.2): there would be nothing to wait for. */
+        smtp_session_trouble(session, TROUBLE_BROKEN_REPLY, "DATA accepted without recipients");
+    } else {
+        smtp_enter(session, SMTP_STATE_LONE_DOT);
+        smtp_send(session, turn, SMTP_LONE_DOT, 0, ".");
+    }
+}
+
+void smtp_on_lone_dot(struct smtp_session *session, const struct smtp_expected *expected,
+                      struct smtp_turn *turn)
+{
+    (void)expected;
+    (void)turn;
+    session->needs_rset = false;
+    finish(session);
+}
+
+void smtp_on_final(struct smtp_session *session, const struct smtp_expected *expected,
+                   struct smtp_turn *turn)
+{
+    struct outcome outcome = outcome_from_reply(PHASE_FINAL, &session->parser.reply);
+    session->used = true;
+    if (session->params.transport == TRANSPORT_LMTP) {
+        /* RFC 2033 4.2: a reply for each accepted recipient, in the order of the RCPTs. */
+        session->delivery->recipients[expected->recipient].outcome = outcome;
+        session->accepted[expected->recipient] = false;
+        uint32_t next = next_accepted(session, expected->recipient);
+        if (next < session->delivery->num_recipients) {
+            smtp_expect(session, SMTP_FINAL, next, turn->now_ms);
+            return;
+        }
+    } else {
+        settle_accepted(session, &outcome);
+    }
+    session->needs_rset = false;
+    finish(session);
+}
+
+static struct bytes end_body(struct smtp_session *session, int64_t now_ms)
+{
+    static const char dot[] = ".\r\n";
+    char note[64];
+    int len = snprintf(note, sizeof note, "[content, %" PRIu64 " octets]", session->body_len);
+    if (session->params.on_line)
+        session->params.on_line(session->params.on_line_ctx, '>', bytes_make(note, (size_t)len));
+    session->final_sent = true;
+    smtp_enter(session, SMTP_STATE_FINAL);
+    smtp_expect(session, SMTP_FINAL, next_accepted(session, 0), now_ms);
+    return bytes_of(dot);
+}
+
+struct bytes smtp_session_next_body(struct smtp_session *session, int64_t now_ms,
+                                    enum smtp_want *out_want)
+{
+    CHECK(session->state == SMTP_STATE_BODY);
+    struct bytes run = {0};
+    switch (content_reader_next(&session->reader, &run)) {
+    case CONTENT_MORE:
+        session->body_started = true;
+        session->body_len += run.len;
+        break;
+    case CONTENT_END:
+        run = end_body(session, now_ms);
+        break;
+    case CONTENT_FAILED:
+        run = bytes_make(NULL, 0);
+        if (errno == ESTALE) /* not the length that was classified */
+            smtp_session_trouble(session, TROUBLE_FILE_CHANGED, NULL);
+        else
+            smtp_session_trouble(session, TROUBLE_FILE_READ, strerror(errno));
+        break;
+    }
+    *out_want = smtp_state_want(session);
+    return run;
+}
+
+void smtp_session_body_progress(struct smtp_session *session, int64_t now_ms)
+{
+    if (session->state == SMTP_STATE_BODY || session->state == SMTP_STATE_FINAL)
+        set_body_deadline(session, now_ms);
+}

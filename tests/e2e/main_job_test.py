@@ -1,0 +1,257 @@
+"""The main job: what is dropped into the spool arrives once, and what cannot ends where the contract says."""
+import collections
+import os
+import signal
+import stat
+import subprocess
+import time
+
+import pytest
+
+from harness import (BUILD, EX_OK, EX_TEMPFAIL, ROOT, Dns, Process, Router, Sink, message, program, wait_for)
+
+FAST = {"pickup": {"settle": "0s"}, "retry": {"minimum": "1s", "maximum": "2s"}}
+
+
+def to_sink(sink, **more):
+    return {**FAST, 'destination "*"': {"next_hop": sink.next_hop, **more}}
+
+
+def arrived(sink):
+    """How often each Message-ID arrived."""
+    ids = collections.Counter()
+    for _, content in sink.messages():
+        for line in content.split(b"\r\n\r\n", 1)[0].split(b"\r\n"):
+            if line.lower().startswith(b"message-id:"):
+                ids[line.split(b"<", 1)[1].split(b"@", 1)[0].decode()] += 1
+    return ids
+
+
+def test_delivers_over_tls_with_resumption_and_unharmed(tmp_path):
+    body = b".leading dot\nbare newline\nand \xc3\xa4 and no final line end"
+    with Sink(tmp_path / "sink", "tls=1.3") as sink:
+        router = Router(tmp_path, to_sink(sink, max_deliveries=1, connections=1))
+        for i in range(20):
+            router.spool.drop(f"m{i}", message([f"u{i}@d.test"], body, ident=f"m{i}"))
+        result = router.drain()
+        assert result.code == EX_OK
+        assert router.spool.is_empty()
+        assert arrived(sink) == {f"m{i}": 1 for i in range(20)}
+        for _, content in sink.messages():
+            assert content.startswith(b"Received: by ")
+            assert b"X-Receiver" not in content
+            assert content.endswith(b"\r\n\r\n" + body.replace(b"\n", b"\r\n") + b"\r\n")
+        resumed = [e for e in result.events("delivered") if e["tls"]["resumed"]]
+        assert len(resumed) == 19
+
+
+def test_plaintext_where_starttls_is_not_offered_unless_encryption_is_required(tmp_path):
+    with Sink(tmp_path / "sink", "tls=none") as sink:
+        config = to_sink(sink)
+        config['destination "strict.test"'] = {"next_hop": sink.next_hop, "tls": {"level": "encrypt"}}
+        router = Router(tmp_path, config)
+        router.spool.drop("open", message(["a@open.test"], ident="open"))
+        router.spool.drop("strict", message(["a@strict.test"], ident="strict"))
+        result = router.drain()
+        assert result.code == EX_TEMPFAIL
+        assert arrived(sink) == {"open": 1}
+        assert result.one("deferred")["recipient"] == "a@strict.test"
+        assert len(router.spool.files("deferred")) == 1
+
+
+def test_each_recipient_has_its_own_outcome_and_the_sender_is_told(tmp_path):
+    with Sink(tmp_path / "sink", "reject=bad@d.test") as sink:
+        router = Router(tmp_path, to_sink(sink))
+        router.spool.drop("m", message(["good@d.test", "bad@d.test"], ident="m", extra=["Bcc: secret@d.test"]))
+        result = router.drain()
+        assert result.code == EX_OK
+        assert result.one("bounced")["recipient"] == "bad@d.test"
+        bounce = [c for i, c in sink.messages() if b"multipart/report" in c]
+        assert len(bounce) == 1
+        assert b"Final-Recipient: rfc822; bad@d.test" in bounce[0]
+        assert b"secret" not in b"".join(c for _, c in sink.messages())
+
+
+def test_a_double_bounce_ends_in_bad(tmp_path):
+    with Sink(tmp_path / "sink", "reject=bad@d.test,reject=@origin.test") as sink:
+        router = Router(tmp_path, to_sink(sink))
+        router.spool.drop("m", message(["bad@d.test"]))
+        assert router.drain().code == EX_OK
+        bad = router.spool.files("bad")
+        assert len(bad) == 2 and any(name.endswith(".why") for name in bad)
+
+
+def test_deferred_mail_waits_over_a_restart_and_is_then_delivered(tmp_path):
+    with Sink(tmp_path / "sink", "defer-first=1") as sink:
+        router = Router(tmp_path, to_sink(sink))
+        router.spool.drop("m", message(["u@d.test"], ident="m"))
+        assert router.drain().code == EX_TEMPFAIL
+        waiting = router.queue()
+        assert len(waiting) == 1 and waiting[0]["recipients"][0]["attempts"] == 1
+        assert router.spool.files() == [waiting[0]["path"]]
+        assert router.drain("--until-empty").code == EX_OK
+        assert arrived(sink) == {"m": 1}
+        assert router.spool.is_empty() and router.queue() == []
+
+
+def test_mail_that_expires_bounces(tmp_path):
+    with Sink(tmp_path / "sink", "defer=u@d.test") as sink:
+        config = to_sink(sink)
+        config["retry"] = {"minimum": "1s", "maximum": "1s", "lifetime": "2s"}
+        router = Router(tmp_path, config)
+        router.spool.drop("m", message(["u@d.test"], ident="m"))
+        result = router.drain("--until-empty")
+        assert result.code == EX_OK
+        assert result.one("bounced")["recipient"] == "u@d.test"
+        assert sum(b"multipart/report" in c for _, c in sink.messages()) == 1
+
+
+def test_hostile_files_end_in_bad_with_a_reason_and_stop_nothing(tmp_path):
+    with Sink(tmp_path / "sink") as sink:
+        router = Router(tmp_path, to_sink(sink))
+        new = router.spool.path / "new"
+        (tmp_path / "target").write_bytes(message(["u@d.test"]))
+        (new / "symlink").symlink_to(tmp_path / "target")
+        os.mkfifo(new / "fifo")
+        os.link(tmp_path / "target", new / "linked")
+        (new / "empty").write_bytes(b"")
+        (new / "nobody").write_bytes(b"Subject: no recipients\n\nhello\n")
+        (new / "huge").write_bytes(b"To: u@d.test\n" + b"X-A: b\n" * 3_000_000 + b"\nhi\n")
+        (new / ".hidden").write_bytes(message(["u@d.test"]))
+        (new / "partial.tmp").write_bytes(message(["u@d.test"]))
+        (router.spool.path / "bad").mkdir(exist_ok=True)
+        (router.spool.path / "bad" / "empty").write_bytes(b"older")
+        router.spool.drop("good", message(["u@d.test"], ident="good"))
+        router.spool.drop("deep", message(["u@d.test"], ident="deep"), folder="new/sub")
+        router.spool.drop("nul", message(["u@d.test"], b"a\0b\r\n", ident="nul"))
+        assert router.drain().code == EX_OK
+        assert arrived(sink) == {"good": 1, "deep": 1, "nul": 1}
+        names = set(router.spool.files("bad"))
+        for name in ("symlink", "fifo", "linked", "nobody", "huge"):
+            assert f"bad/{name}" in names and f"bad/{name}.why" in names, names
+        assert (router.spool.path / "bad" / "empty").read_bytes() == b"older"
+        assert router.spool.files("new") == ["new/.hidden", "new/partial.tmp"]
+        assert stat.S_ISFIFO(os.lstat(router.spool.path / "bad" / "fifo").st_mode)
+
+
+def test_a_running_router_takes_what_is_renamed_and_what_is_copied(tmp_path):
+    with Sink(tmp_path / "sink") as sink:
+        router = Router(tmp_path, to_sink(sink))
+        router.start()
+        wait_for(lambda: (router.spool.path / "lock").exists(), "the router to start")
+        router.spool.drop("renamed", message(["u@d.test"], ident="renamed"))
+        with open(router.spool.path / "new" / "copied", "wb") as copy:
+            data = message(["u@d.test"], ident="copied")
+            copy.write(data[:40])
+            copy.flush()
+            copy.write(data[40:])
+        wait_for(lambda: arrived(sink) == {"renamed": 1, "copied": 1}, "both messages")
+        second = subprocess.run([str(part) for part in router.command()], capture_output=True, timeout=60)
+        assert second.returncode != 0 and b"already in use" in second.stderr
+        assert router.stop() == EX_OK
+        assert router.spool.is_empty()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_lost_when_the_router_ends_in_the_middle(tmp_path, end):
+    with Sink(tmp_path / "sink", "delay=5") as sink:
+        router = Router(tmp_path, to_sink(sink, connections=4))
+        total = 300
+        for i in range(total):
+            router.spool.drop(f"m{i}", message([f"u{i}@d{i % 7}.test"], ident=f"m{i}"))
+        for _ in range(3):
+            seen = len(sink.messages())
+            process = router.start()
+            wait_for(lambda: len(sink.messages()) > seen + 20 or not router.spool.files(), "some mail")
+            if end == signal.SIGTERM:
+                assert router.stop() == EX_OK
+            else:
+                os.kill(process.pid, end)
+                process.wait()
+        assert router.drain("--until-empty").code == EX_OK
+        counts = arrived(sink)
+        assert set(counts) == {f"m{i}" for i in range(total)}
+        doubled = [name for name, count in counts.items() if count > 1]
+        if end == signal.SIGTERM:
+            assert doubled == []
+        else:
+            # Three kills, four connections: at most what was between the final dot and its record.
+            assert len(doubled) <= 12, doubled
+        assert router.spool.is_empty()
+
+
+def test_every_row_of_the_dns_table(tmp_path):
+    with Sink(tmp_path / "sink", "name=mx.test") as sink, Dns(tmp_path / "dns", [
+            "mx.test A 60 127.0.0.1",
+            "good.test MX 60 10 mx.test",
+            "backup.test MX 60 10 nowhere.test", "backup.test MX 60 20 mx.test",
+            "implicit.test A 60 127.0.0.1",
+            "null.test MX 60 0 .",
+            "noaddress.test MX 60 10 nowhere.test",
+            "loop.test MX 60 10 sender.sluice.test", "loop.test MX 60 20 mx.test",
+            "broken.test SERVFAIL",
+    ]) as dns:
+        router = Router(tmp_path, {**FAST, "smtp": {"port": sink.port},
+                                   "dns": {"servers": [dns.server], "allow_local": True, "ipv6": False}})
+        domains = ["good.test", "backup.test", "implicit.test", "null.test", "noaddress.test", "loop.test",
+                   "broken.test", "nosuch.test", "[127.0.0.1]"]
+        for domain in domains:
+            router.spool.drop(domain.strip("[]"), message([f"u@{domain}"], sender="", ident=domain.strip("[]")))
+        result = router.drain()
+        assert result.code == EX_TEMPFAIL
+        ends = {e["recipient"].split("@")[1]: (e["event"], e.get("enhanced")) for e in result.log}
+        assert ends["good.test"][0] == ends["backup.test"][0] == ends["implicit.test"][0] == "delivered"
+        assert ends["[127.0.0.1]"][0] == "delivered"
+        assert ends["null.test"] == ("bounced", "5.1.10")
+        assert ends["nosuch.test"] == ("bounced", "5.1.2")
+        assert ends["noaddress.test"] == ("bounced", "5.4.4")
+        assert ends["loop.test"] == ("bounced", "5.4.6")
+        assert ends["broken.test"][0] == "deferred"
+
+
+def test_a_dead_host_costs_one_probe_and_its_backlog_is_not_attempted(tmp_path):
+    with Sink(tmp_path / "sink") as sink:
+        next_hop = sink.next_hop
+    router = Router(tmp_path, {"pickup": {"settle": "0s"},
+                               'destination "*"': {"next_hop": next_hop, "connections": 1,
+                                                   "connections_initial": 1}})
+    for i in range(50):
+        router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
+    result = router.drain()
+    assert result.code == EX_TEMPFAIL
+    assert len(result.events("deferred")) == 1
+    assert len(router.spool.files("deferred")) == 50
+
+
+def test_the_transcript_shows_the_dialogue(tmp_path):
+    with Sink(tmp_path / "sink", "tls=1.3") as sink:
+        config = to_sink(sink)
+        config["log"] = {"transcript": True, "transcript_file": str(tmp_path / "transcript")}
+        router = Router(tmp_path, config)
+        router.spool.drop("m", message(["u@d.test"]))
+        assert router.drain().code == EX_OK
+        words = (tmp_path / "transcript").read_text()
+        for part in ("STARTTLS", "TLSv1.3", "MAIL FROM:", "RCPT TO:<u@d.test>", "250"):
+            assert part in words
+
+
+def test_configuration_errors_name_file_line_and_expectation(tmp_path):
+    path = tmp_path / "wrong.conf"
+    for text, word in (("smtp {\n  prot = 25\n}\n", "prot"), ("smtp {\n  port = 99999\n}\n", "port"),
+                       ("retry { minimum = \"5 bananas\" }\n", "minimum")):
+        path.write_text(text)
+        run = subprocess.run([program("sluice"), "check", "-c", str(path)], capture_output=True, text=True, timeout=60)
+        assert run.returncode == 78
+        assert f"{path}:" in run.stderr and word in run.stderr
+    path.write_text("")
+    run = subprocess.run([program("sluice"), "check", "-c", str(path)], capture_output=True, text=True, timeout=60)
+    assert run.returncode == EX_OK
+    (tmp_path / "effective.conf").write_text(run.stdout)
+    again = subprocess.run([program("sluice"), "check", "-c", str(tmp_path / "effective.conf")],
+                           capture_output=True, text=True, timeout=60)
+    assert again.returncode == EX_OK and again.stdout == run.stdout
+
+
+def test_the_demo_agrees_with_the_receiver(tmp_path):
+    run = Process([ROOT / "bench" / "demo" / "demo.sh", BUILD, "--messages", "60"], tmp_path, "demo")
+    assert run.wait(120) == EX_OK, run.stderr()

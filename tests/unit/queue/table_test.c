@@ -1,0 +1,111 @@
+/* The table of waiting messages: order by due time, states that come back as they went in. */
+#include "base/memory.h"
+#include "queue/table.h"
+#include "tests/unit/cmocka_prelude.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct waiting *entry(uint64_t id, int64_t due_wall_ms)
+{
+    struct journal_message message = {.id = id, .path = "deferred/aa/x", .num_recipients = 1};
+    struct waiting *waiting = waiting_new(&message);
+    waiting->due_wall_ms = due_wall_ms;
+    return waiting;
+}
+
+static void entries_come_out_in_order_of_due_time(void **state)
+{
+    (void)state;
+    struct table table;
+    struct waiting *moved = NULL;
+    table_init(&table);
+    srandom(3);
+    for (uint64_t i = 0; i < 1000; i++) {
+        struct waiting *waiting = entry(i, random() % 500);
+        table_add(&table, waiting);
+        if (i % 7 == 0)
+            table_move(&table, waiting, random() % 500);
+        moved = waiting;
+    }
+    table_move(&table, moved, -1);
+    assert_ptr_equal(table_first(&table), moved);
+    int64_t last = -1;
+    size_t num = 0;
+    for (struct waiting *waiting; (waiting = table_take_first(&table)); num++) {
+        assert_true(waiting->due_wall_ms >= last);
+        last = waiting->due_wall_ms;
+        waiting_free(waiting);
+    }
+    assert_int_equal(num, 1000);
+    table_fini(&table);
+}
+
+static void states_come_back_as_they_went_in(void **state)
+{
+    (void)state;
+    struct recipient_state in[3] = {
+        {.status = RECIPIENT_PENDING,
+         .attempts = 7,
+         .next_wall_ms = 123456789012,
+         .last = {.kind = OUTCOME_DEFERRED,
+                  .phase = PHASE_RCPT,
+                  .in_doubt = true,
+                  .code = 451,
+                  .enhanced = {4, 7, 1},
+                  .text = "greylisted"}},
+        {.status = RECIPIENT_DELIVERED, .attempts = 1},
+        {.status = RECIPIENT_PENDING, .next_wall_ms = 99},
+    };
+    memset(in[2].last.text, 'x', sizeof in[2].last.text - 1);
+    struct recipient_state out[3];
+    struct journal_message message = {
+        .id = 5, .path = "new/a", .num_recipients = 3, .recipients = in};
+    struct waiting *waiting = waiting_new(&message);
+    assert_int_equal(waiting->due_wall_ms, 99);
+    waiting_states(waiting, out);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(out[i].status, in[i].status);
+        assert_int_equal(out[i].attempts, in[i].attempts);
+        assert_int_equal(out[i].next_wall_ms, in[i].next_wall_ms);
+        assert_int_equal(out[i].last.code, in[i].last.code);
+        assert_int_equal(out[i].last.in_doubt, in[i].last.in_doubt);
+        assert_memory_equal(out[i].last.enhanced, in[i].last.enhanced, 3);
+        assert_string_equal(out[i].last.text, in[i].last.text);
+    }
+    waiting_free(waiting);
+}
+
+static void a_message_in_doubt_or_finished_is_due_at_once(void **state)
+{
+    (void)state;
+    struct recipient_state doubt[2] = {{.status = RECIPIENT_PENDING, .next_wall_ms = 1000},
+                                       {.status = RECIPIENT_IN_DOUBT, .next_wall_ms = 5000}};
+    struct recipient_state done[1] = {{.status = RECIPIENT_DELIVERED, .next_wall_ms = 5000}};
+    assert_int_equal(recipients_due_wall_ms(doubt, 2), 0);
+    assert_int_equal(recipients_due_wall_ms(doubt, 1), 1000);
+    assert_int_equal(recipients_due_wall_ms(done, 1), 0);
+}
+
+static void an_entry_of_which_only_an_intent_is_known_arrived_when_its_id_was_given(void **state)
+{
+    (void)state;
+    struct recipient_state doubt = {.status = RECIPIENT_IN_DOUBT, .attempts = 1};
+    struct journal_message message = {
+        .id = 1795000000123456, .path = "new/a", .num_recipients = 1, .recipients = &doubt};
+    struct waiting *waiting = waiting_new(&message);
+    assert_int_equal(waiting->arrived_wall_ms, 1795000000123);
+    waiting_free(waiting);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(entries_come_out_in_order_of_due_time),
+        cmocka_unit_test(states_come_back_as_they_went_in),
+        cmocka_unit_test(an_entry_of_which_only_an_intent_is_known_arrived_when_its_id_was_given),
+        cmocka_unit_test(a_message_in_doubt_or_finished_is_due_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
