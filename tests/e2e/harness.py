@@ -17,7 +17,17 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", ROOT / "build" / "release"))
 PROGRAMS = {"sluice": "router/sluice", "sluice-sink": "bench/sink/sluice-sink", "sluice-dns": "bench/dns/sluice-dns"}
-PATIENCE = float(os.environ.get("SLUICE_E2E_PATIENCE", "1"))  # multiplies every time limit (sanitizers)
+
+
+def is_sanitized():
+    try:
+        return bool(re.search(r"(?m)^SLUICE_SANITIZE:\w+=.", (BUILD / "CMakeCache.txt").read_text()))
+    except FileNotFoundError:
+        return False
+
+
+SANITIZED = is_sanitized()
+PATIENCE = float(os.environ.get("SLUICE_E2E_PATIENCE", "4" if SANITIZED else "1"))  # multiplies every time limit
 HOSTNAME = "sender.sluice.test"
 
 EX_OK, EX_USAGE, EX_TEMPFAIL, EX_CONFIG = 0, 64, 75, 78

@@ -92,7 +92,7 @@ ROWS = [
     Row("close-in-content", EX_TEMPFAIL, deferred=1, phase="content", body=b"0123456789abcde\r\n" * MEBIBYTE),
     Row("stops-reading-content", EX_TEMPFAIL, deferred=1, phase="content", smtp={"content_timeout": SHORT},
         body=b"0123456789abcde\r\n" * MEBIBYTE),
-    Row("slow-reader", EX_OK, delivered=1, body=b"0123456789abcde\r\n" * (MEBIBYTE // 32)),
+    Row("slow-reader", EX_OK, delivered=1, body=b"0123456789abcde\r\n" * (MEBIBYTE // 128)),
     Row("452-after-5-recipients", EX_OK, delivered=12, taken=3, recipients=TWELVE),
     Row("452-for-the-first", EX_TEMPFAIL, deferred=2, phase="rcpt", smtp_code=452, recipients=TWELVE[:2]),
     Row("354-without-recipients", EX_OK, bounced=2, phase="rcpt", smtp_code=550, recipients=TWELVE[:2]),

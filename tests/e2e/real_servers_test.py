@@ -48,7 +48,7 @@ class World:
         shared = set()
         for n in range(DOMAINS):
             receiver = self.receiver_of(n)
-            address = receiver.tls_address if self.uses_tls(n) else receiver.plain_address
+            address = receiver.address_for(n, self.uses_tls(n))
             host = f"mx{n}" if n < 70 else f"shared-{receiver.name}-{'tls' if self.uses_tls(n) else 'plain'}"
             if 40 <= n < 45:
                 lines.append(f"d{n} MX 5 dead")
@@ -96,7 +96,8 @@ def stored_copies(world, wanted):
 
 def test_bulk_arrives_once_and_unharmed(world, tmp_path):
     before = [r.connections() for r in world.receivers]
-    router = router_for(tmp_path, "bulk", **{'destination "*"': {"connections": CONNECTIONS, "max_deliveries": MAX_DELIVERIES}})
+    router = router_for(tmp_path, "bulk", **{
+        'destination "*"': {"connections": CONNECTIONS, "max_deliveries": MAX_DELIVERIES}})
     expected = collections.Counter()
     for number in range(MESSAGES):
         generated = Generated(number, world.domains)
@@ -107,7 +108,8 @@ def test_bulk_arrives_once_and_unharmed(world, tmp_path):
     result = router.drain(timeout=120 + MESSAGES / 10)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = (after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime) / MESSAGES
-    note(f"{MESSAGES} messages, {len(expected)} recipients in {time.monotonic() - started:.1f} s, {cpu * 1e6:.0f} us CPU each")
+    note(f"{MESSAGES} messages, {len(expected)} recipients in {time.monotonic() - started:.1f} s, "
+         f"{cpu * 1e6:.0f} us CPU each")
     assert result.code == EX_OK, summary(result.log)
     assert router.spool.is_empty()
     assert collections.Counter((e["event"], e["attempt"]) for e in result.log) == {("delivered", 1): len(expected)}

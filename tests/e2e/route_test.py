@@ -94,7 +94,8 @@ def test_oddities_end_without_delivery_or_with_one(tmp_path, domain):
 
 
 def test_a_truncated_answer_is_asked_for_again_over_tcp(tmp_path):
-    records = {"mx.test": GOOD, "big.test": {"MX": [f"{i + 20} nowhere-{'x' * 50}-{i}.test." for i in range(60)] + ["10 mx.test."]}}
+    many = [f"{i + 20} nowhere-{'x' * 50}-{i}.test." for i in range(60)]
+    records = {"mx.test": GOOD, "big.test": {"MX": ["10 mx.test."] + many}}
 
     class TruncatesOverUdp(DnsPeer):
         def answer(self, wire, over_tcp):
@@ -102,7 +103,9 @@ def test_a_truncated_answer_is_asked_for_again_over_tcp(tmp_path):
             if out is None or over_tcp or len(out) <= 1232:
                 return out
             self.truncated = True
-            return out[:2] + bytes([out[2] | 0x02]) + out[3:4] + b"\0\1\0\0\0\0\0\0" + wire[12:wire.index(b"\0", 12) + 5]
+            # The question and TC, no answer.
+            return (out[:2] + bytes([out[2] | 0x02]) + out[3:4] + b"\0\1\0\0\0\0\0\0"
+                    + wire[12:wire.index(b"\0", 12) + 5])
 
     with TruncatesOverUdp(records) as dns, Peer(Good) as peer:
         router = Router(tmp_path, config(dns, peer.port))
