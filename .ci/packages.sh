@@ -7,7 +7,7 @@ build_packages=(
 )
 test_packages=(
     libcmocka-dev clang libclang-rt-14-dev clang-format
-    python3 python3-pytest python3-dnspython openssl
+    python3 python3-pytest python3-dnspython openssl iproute2 util-linux knot
 )
 
 # Installs what is missing; asks for nothing when all is there.
@@ -32,9 +32,9 @@ install_packages() {
         apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
-# build PRESET: configures and builds build/PRESET.
+# build PRESET [CMAKE OPTION]...: configures and builds build/PRESET.
 build() {
-    cmake --preset "$1" >"build/$1.configure.log" 2>&1 || {
+    cmake --preset "$@" >"build/$1.configure.log" 2>&1 || {
         cat "build/$1.configure.log" >&2
         return 1
     }

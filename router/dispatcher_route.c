@@ -83,7 +83,7 @@ static void ask(struct dispatcher *dispatcher, struct destination *destination)
         .reply_to = &dispatcher->mailbox,
         .domain = destination->settings->next_hop ? NULL : destination->domain,
         .next_hop = destination->settings->next_hop,
-        .port = dispatcher->services.config->smtp.port,
+        .port = destination->settings->port,
     };
     resolver_ask(dispatcher->services.resolver, &destination->query);
 }

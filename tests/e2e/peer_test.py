@@ -181,18 +181,6 @@ def test_content_never_follows_a_354_that_no_recipient_earned(tmp_path, pipelini
         assert len([f for f in router.spool.files("bad") if f.endswith(".why")]) == 3  # double bounces
 
 
-@pytest.mark.xfail(strict=True, reason="the configuration takes in_doubt = hold, the router does not act on it")
-def test_a_message_in_doubt_is_kept_when_the_operator_wants_no_duplicate(tmp_path):
-    with Peer(BUGS["close-after-dot"]) as peer:
-        router = Router(tmp_path, {**BASE, "queue": {"in_doubt": "hold"},
-                                   'destination "*"': {"next_hop": peer.next_hop}})
-        router.spool.drop("m", message(["u@d.test"]))
-        for _ in range(2):
-            router.drain()
-            assert len(router.spool.files("hold")) == 1 and len(router.spool.files()) == 1
-        assert len(peer.messages) == 1
-
-
 def test_plaintext_after_retry_minimum_where_the_handshake_keeps_failing(tmp_path, certificate):
     with Peer(BUGS["tls-garbage"], tls=certificate) as peer:
         router = Router(tmp_path, {**BASE, "retry": {"minimum": "500ms", "maximum": "1s"},
