@@ -123,7 +123,7 @@ static char *assignment(const struct config_option *option, bool highest)
     else if (option->type == OPTION_TRUTH)
         buffer_append_str(&value, highest ? "true" : "false");
     else if (option->type == OPTION_CHOICE)
-        buffer_append_str(&value, option->choices[highest ? 1 : 0]);
+        buffer_append_str(&value, option->choices[highest && option->choices[1] ? 1 : 0]);
     else
         buffer_append_str(&value, option->type == OPTION_NEXT_HOP ? "[192.0.2.1]:26" : "a.example");
     char *line = option->type == OPTION_SERVERS
