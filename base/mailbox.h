@@ -37,6 +37,9 @@ bool mailbox_init(struct mailbox *mailbox, struct loop *loop,
 /* Items left in it are not freed; the receiver drains first (mailbox_drain). */
 void mailbox_fini(struct mailbox *mailbox);
 void mailbox_post(struct mailbox *mailbox, struct mailbox_item *item);
+/* Receiver only: until the next mailbox_drain() no post wakes the loop. For a receiver that drains
+ * by a timer which is armed already, so that a wake-up would only make it gather one item. */
+void mailbox_mute(struct mailbox *mailbox);
 /* Receiver only: hands out what is there now, without waiting for the wake-up. */
 void mailbox_drain(struct mailbox *mailbox);
 

@@ -214,9 +214,13 @@ static void on_commit_due(struct timer *timer, int64_t now_ms)
 {
     (void)now_ms;
     struct journal_thread *thread = container_of(timer, struct journal_thread, commit_timer);
-    if (!commit(thread) && !thread->stopping)
+    thread->committing = true;
+    mailbox_drain(&thread->mailbox);
+    thread->committing = false;
+    if (!commit(thread) && !thread->stopping) {
+        mailbox_mute(&thread->mailbox);
         loop_arm(&thread->loop, &thread->commit_timer, RETRY_MS);
-    else if (thread->stopping)
+    } else if (thread->stopping)
         loop_stop(&thread->loop);
     end_if_done(thread);
 }
@@ -226,8 +230,9 @@ static void on_commit_due(struct timer *timer, int64_t now_ms)
 static void on_batch_end(void *ctx)
 {
     struct journal_thread *thread = ctx;
-    if (timer_is_armed(&thread->commit_timer))
+    if (thread->committing || timer_is_armed(&thread->commit_timer))
         return;
+    mailbox_mute(&thread->mailbox); /* what comes until then waits for the commit anyway */
     int64_t due_ms = thread->last_commit_ms + thread->services.config->queue.commit_interval_ms;
     timer_arm(&thread->loop.timers, &thread->commit_timer,
               due_ms > thread->loop.now_ms ? due_ms : thread->loop.now_ms);

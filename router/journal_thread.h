@@ -35,6 +35,7 @@ struct journal_thread {
     struct message *last_message;
     int64_t complained_ms;
     struct mailbox_item stop_item;
+    bool committing; /* draining the mailbox for the commit that follows */
     bool stopping;
 };
 

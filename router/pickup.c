@@ -36,7 +36,25 @@ static void hand_over(struct pickup *pickup, struct message *message)
     pickup->num_loaded++;
     pickup->memory_len += message->memory_len;
     message->item.kind = MESSAGE_LOADED;
-    mailbox_post(pickup->services.dispatcher, &message->item);
+    message->next = pickup->loaded;
+    pickup->loaded = message;
+}
+
+/* One wake-up for what a turn has loaded, not one for each. */
+static void post_loaded(struct pickup *pickup)
+{
+    struct message *in_order = NULL;
+    while (pickup->loaded) {
+        struct message *message = pickup->loaded;
+        pickup->loaded = message->next;
+        message->next = in_order;
+        in_order = message;
+    }
+    while (in_order) {
+        struct message *message = in_order;
+        in_order = message->next;
+        mailbox_post(pickup->services.dispatcher, &message->item);
+    }
 }
 
 static void settle_later(struct pickup *pickup, struct candidate *candidate, int64_t wait_ms)
@@ -147,6 +165,7 @@ static void work(struct loop *loop, void *ctx)
         if (any)
             pickup->quiet_scanned = false;
     }
+    post_loaded(pickup);
     bool scanning = pickup->rescan || pickup->scan_folder < pickup->num_folders;
     bool wants_more = (has_room(pickup) && (pickup->ready_first || pickup->load_first)) ||
                       (scanning && pickup->num_candidates < PICKUP_CANDIDATES_MAX / 2);

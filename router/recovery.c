@@ -46,22 +46,34 @@ static int by_id(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* items is sorted by inode. */
-static struct waiting *find_identity(const struct recovery *recovery,
-                                     const struct file_identity *identity)
+/* items is sorted by inode from here on. */
+static size_t first_of_inode(const struct recovery *recovery, uint64_t ino)
 {
     size_t low = 0;
     size_t high = recovery->num;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (recovery->items[middle]->identity.ino < identity->ino)
+        if (recovery->items[middle]->identity.ino < ino)
             low = middle + 1;
         else
             high = middle;
     }
-    for (; low < recovery->num && recovery->items[low]->identity.ino == identity->ino; low++)
-        if (file_identity_equal(&recovery->items[low]->identity, identity))
-            return recovery->items[low];
+    return low;
+}
+
+static bool knows_inode(const struct recovery *recovery, uint64_t ino)
+{
+    size_t at = first_of_inode(recovery, ino);
+    return at < recovery->num && recovery->items[at]->identity.ino == ino;
+}
+
+static struct waiting *find_identity(const struct recovery *recovery,
+                                     const struct file_identity *identity)
+{
+    size_t at = first_of_inode(recovery, identity->ino);
+    for (; at < recovery->num && recovery->items[at]->identity.ino == identity->ino; at++)
+        if (file_identity_equal(&recovery->items[at]->identity, identity))
+            return recovery->items[at];
     return NULL;
 }
 
@@ -89,10 +101,11 @@ static void set_path(struct waiting *waiting, const char *path)
     waiting->path = copy;
 }
 
-static void meet_in_new(struct walk *walk, int folder, const char *path, const char *name)
+static void meet_in_new(struct walk *walk, int folder, const char *path, const struct dirent *entry)
 {
     struct file_identity identity;
-    if (!read_identity(folder, name, &identity))
+    if (!knows_inode(walk->recovery, entry->d_ino) ||
+        !read_identity(folder, entry->d_name, &identity))
         return;
     struct waiting *waiting = find_identity(walk->recovery, &identity);
     if (!waiting)
@@ -108,16 +121,17 @@ static void meet_in_new(struct walk *walk, int folder, const char *path, const c
     walk->on_claim(walk->ctx, &identity);
 }
 
-static void meet_in_deferred(struct walk *walk, int folder, const char *path, const char *name)
+static void meet_in_deferred(struct walk *walk, int folder, const char *path,
+                             const struct dirent *entry)
 {
     struct waiting key = {0};
     struct waiting *key_at = &key;
     struct journal_message orphan = {.path = path};
-    if (!queue_id_parse(bytes_of(name), &key.id))
+    if (!queue_id_parse(bytes_of(entry->d_name), &key.id))
         return;
     if (bsearch(&key_at, walk->recovery->items, walk->num_known, sizeof(struct waiting *), by_id))
         return;
-    if (!read_identity(folder, name, &orphan.identity))
+    if (!read_identity(folder, entry->d_name, &orphan.identity))
         return;
     log_warning("%s: the journal does not know it; every recipient is tried", path);
     orphan.id = key.id;
@@ -128,7 +142,7 @@ static void meet_in_deferred(struct walk *walk, int folder, const char *path, co
 /* Calls meet for each file of the folder and, one level down, of its subfolders. */
 static void walk_folder(struct walk *walk, const char *path, bool is_top,
                         void (*meet)(struct walk *walk, int folder, const char *path,
-                                     const char *name))
+                                     const struct dirent *entry))
 {
     int fd = openat(walk->spool->root_fd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -146,7 +160,7 @@ static void walk_folder(struct walk *walk, const char *path, bool is_top,
             (size_t)snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= sizeof below)
             continue;
         if (entry->d_type != DT_DIR)
-            meet(walk, dirfd(dir), below, entry->d_name);
+            meet(walk, dirfd(dir), below, entry);
         else if (is_top)
             walk_folder(walk, below, false, meet);
     }

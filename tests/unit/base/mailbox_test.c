@@ -69,6 +69,39 @@ static void every_item_arrives_once_and_in_its_producers_order(void **state)
     loop_fini(&receiver.loop);
 }
 
+static void count_item(void *ctx, struct mailbox_item *item)
+{
+    (void)item;
+    (*(unsigned *)ctx)++;
+}
+
+static void a_muted_mailbox_wakes_nobody_until_it_is_drained(void **state)
+{
+    (void)state;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct mailbox_item items[3] = {{.kind = 0}};
+    unsigned num = 0;
+    assert_true(loop_init(&loop));
+    assert_true(mailbox_init(&mailbox, &loop, count_item, &num));
+    mailbox_mute(&mailbox);
+    mailbox_post(&mailbox, &items[0]);
+    loop_turn(&loop, 0);
+    assert_int_equal(num, 0);
+    mailbox_drain(&mailbox);
+    assert_int_equal(num, 1);
+    mailbox_post(&mailbox, &items[1]);
+    loop_turn(&loop, 1000);
+    assert_int_equal(num, 2);
+    /* A post that came before the muting has its wake-up under way. */
+    mailbox_post(&mailbox, &items[2]);
+    mailbox_mute(&mailbox);
+    loop_turn(&loop, 1000);
+    assert_int_equal(num, 3);
+    mailbox_fini(&mailbox);
+    loop_fini(&loop);
+}
+
 struct peer {
     struct loop_fd watch;
     struct loop_garbage garbage;
@@ -128,6 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_arrives_once_and_in_its_producers_order),
+        cmocka_unit_test(a_muted_mailbox_wakes_nobody_until_it_is_drained),
         cmocka_unit_test(an_event_fetched_for_a_closed_fd_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
