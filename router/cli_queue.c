@@ -4,7 +4,7 @@
 #include "base/memory.h"
 #include "queue/envelope.h"
 #include "queue/queue_id.h"
-#include "queue/table.h"
+#include "queue/waiting_set.h"
 #include "router/cli.h"
 #include "router/text_columns.h"
 
@@ -25,55 +25,13 @@ enum {
     LINE_OCTETS_MAX = 4096
 };
 
-/* Everything that the journal knows, sorted by inode: files are matched by identity. */
-struct known {
-    struct waiting **items; /* owned */
-    size_t num;
-    size_t cap;
-};
-
 struct listing {
     const struct config *config;
     struct spool spool;
-    struct known known;
+    struct waiting_set known;
     bool json;
     uint64_t num;
 };
-
-static void on_live(void *ctx, const struct journal_message *message)
-{
-    struct known *known = ctx;
-    if (known->num == known->cap) {
-        known->cap = known->cap ? known->cap * 2 : 256;
-        known->items = mem_realloc(known->items, known->cap, sizeof *known->items);
-    }
-    known->items[known->num++] = waiting_new(message);
-}
-
-static int by_ino(const void *a, const void *b)
-{
-    uint64_t x = (*(struct waiting *const *)a)->identity.ino;
-    uint64_t y = (*(struct waiting *const *)b)->identity.ino;
-    return (x > y) - (x < y);
-}
-
-static const struct waiting *find_known(const struct known *known,
-                                        const struct file_identity *identity)
-{
-    size_t low = 0;
-    size_t high = known->num;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (known->items[middle]->identity.ino < identity->ino)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    for (; low < known->num && known->items[low]->identity.ino == identity->ino; low++)
-        if (file_identity_equal(&known->items[low]->identity, identity))
-            return known->items[low];
-    return NULL;
-}
 
 static const char *status_name(const struct recipient_state *state)
 {
@@ -271,7 +229,7 @@ static void list_file(struct listing *listing, const char *path)
         read_head(fd, &head) && envelope_parse(buffer_bytes(&head), &limits, &envelope, why);
     close(fd);
     buffer_fini(&head);
-    print_row(listing, message_row(path, find_known(&listing->known, &identity), &identity,
+    print_row(listing, message_row(path, waiting_set_find(&listing->known, &identity), &identity,
                                    parsed ? &envelope : NULL));
     if (parsed)
         envelope_fini(&envelope);
@@ -305,10 +263,9 @@ static int list(struct listing *listing)
         fprintf(stderr, "sluice queue: %s\n", why);
         return EX_NOINPUT;
     }
-    if (!journal_read(&listing->spool, on_live, &listing->known, why))
+    if (!journal_read(&listing->spool, waiting_set_on_live, &listing->known, why))
         fprintf(stderr, "sluice queue: %s; attempts and replies are not known\n", why);
-    if (listing->known.num)
-        qsort(listing->known.items, listing->known.num, sizeof *listing->known.items, by_ino);
+    waiting_set_sort_by_inode(&listing->known);
     if (!listing->json)
         printf("%-*s %5s %9s %4s %5s %-*s %-*s last reply\n", QUEUE_ID_LEN, "id", "age", "size",
                "atts", "next", SENDER_COLUMNS, "sender", RECIPIENT_COLUMNS, "recipients");
@@ -317,9 +274,7 @@ static int list(struct listing *listing)
     list_folder(listing, "hold", 1);
     if (!listing->json)
         printf("%llu messages\n", (unsigned long long)listing->num);
-    for (size_t i = 0; i < listing->known.num; i++)
-        waiting_free(listing->known.items[i]);
-    free(listing->known.items);
+    waiting_set_fini(&listing->known);
     spool_close(&listing->spool);
     return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }

@@ -11,8 +11,6 @@
 
 enum { JOURNAL_THREAD_STOP = 60, RETRY_MS = 1000, COMPLAIN_EVERY_MS = 10000 };
 
-static void on_commit_due(struct timer *timer, int64_t now_ms);
-
 static void complain(struct journal_thread *thread, const char *what, int error)
 {
     if (thread->complained_ms && thread->loop.now_ms - thread->complained_ms < COMPLAIN_EVERY_MS)
@@ -204,25 +202,24 @@ static bool commit(struct journal_thread *thread)
     return true;
 }
 
-static void end_if_done(struct journal_thread *thread)
+/* The next commit; until then nobody needs to wake us: what comes waits for it anyway. */
+static void arm_commit(struct journal_thread *thread, int64_t due_ms)
 {
-    if (thread->stopping && !thread->first_delivery && !thread->first_message)
-        loop_stop(&thread->loop);
+    mailbox_mute(&thread->mailbox);
+    timer_arm(&thread->loop.timers, &thread->commit_timer, due_ms);
 }
 
 static void on_commit_due(struct timer *timer, int64_t now_ms)
 {
-    (void)now_ms;
     struct journal_thread *thread = container_of(timer, struct journal_thread, commit_timer);
     thread->committing = true;
     mailbox_drain(&thread->mailbox);
     thread->committing = false;
-    if (!commit(thread) && !thread->stopping) {
-        mailbox_mute(&thread->mailbox);
-        loop_arm(&thread->loop, &thread->commit_timer, RETRY_MS);
-    } else if (thread->stopping)
+    bool committed = commit(thread);
+    if (thread->stopping)
         loop_stop(&thread->loop);
-    end_if_done(thread);
+    else if (!committed)
+        arm_commit(thread, now_ms + RETRY_MS);
 }
 
 /* Commits at once when the last commit is long enough ago, else when the interval has passed: an
@@ -232,10 +229,8 @@ static void on_batch_end(void *ctx)
     struct journal_thread *thread = ctx;
     if (thread->committing || timer_is_armed(&thread->commit_timer))
         return;
-    mailbox_mute(&thread->mailbox); /* what comes until then waits for the commit anyway */
     int64_t due_ms = thread->last_commit_ms + thread->services.config->queue.commit_interval_ms;
-    timer_arm(&thread->loop.timers, &thread->commit_timer,
-              due_ms > thread->loop.now_ms ? due_ms : thread->loop.now_ms);
+    arm_commit(thread, due_ms > thread->loop.now_ms ? due_ms : thread->loop.now_ms);
 }
 
 static void add_delivery(struct journal_thread *thread, struct delivery *delivery)

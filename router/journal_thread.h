@@ -1,11 +1,14 @@
 /* The journal thread: makes outcomes durable in groups, and only then unlinks and moves files.
  *
- * In:  deliveries that were attempted (DELIVERY_ATTEMPTED, from workers; from the dispatcher for
- * what had no route). Their outcomes are appended here, committed, then the delivery goes on to the
- * dispatcher with the same kind. messages with a decision (MESSAGE_REMOVE, MESSAGE_DEFER,
- * MESSAGE_BAD, from the dispatcher). Order for each: DSN written and synced -> for DEFER the
- * snapshot appended and committed -> the file unlinked or moved -> its folders synced -> `removed`
- *      appended. Then it goes back to the dispatcher with the same kind and result_errno.
+ * Deliveries (DELIVERY_ATTEMPTED) come from workers, which have stored their outcomes, and from the
+ * dispatcher for what had no route; outcomes that are not stored yet are stored here. After the
+ * commit they go on to the dispatcher with the same kind.
+ *
+ * Messages with a decision (MESSAGE_REMOVE, MESSAGE_DEFER, MESSAGE_BAD) come from the dispatcher.
+ * Order for each: DSN written and synced -> for DEFER the snapshot appended and committed -> the
+ * file unlinked or moved -> its folders synced -> `removed` appended. Then it goes back to the
+ * dispatcher with the same kind and result_errno.
+ *
  * An error of the disk keeps everything here and tries again: nothing is forgotten, and admission
  * stops by itself because what is under way does not come back. */
 #ifndef SLUICE_ROUTER_JOURNAL_THREAD_H

@@ -4,8 +4,7 @@
  *   site->mutex                      router/site_pool.c   nothing else is taken under it
  *   session cache stripe             tls/session_cache.c  nothing else is taken under it
  *   memory of broken hosts           tls/broken_hosts.c   nothing else is taken under it
- *   journal's segment change         queue/journal*.c     taken when a segment is full, and by the
- * journal thread
+ *   journal's segment change         queue/journal*.c     when a segment is full; journal thread
  *
  * No thread ever holds two of them. All else that crosses threads goes through mailboxes. */
 #ifndef SLUICE_ROUTER_LOCKS_H

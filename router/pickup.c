@@ -36,24 +36,23 @@ static void hand_over(struct pickup *pickup, struct message *message)
     pickup->num_loaded++;
     pickup->memory_len += message->memory_len;
     message->item.kind = MESSAGE_LOADED;
-    message->next = pickup->loaded;
-    pickup->loaded = message;
+    message->next = NULL;
+    if (pickup->loaded_last)
+        pickup->loaded_last->next = message;
+    else
+        pickup->loaded_first = message;
+    pickup->loaded_last = message;
 }
 
 /* One wake-up for what a turn has loaded, not one for each. */
 static void post_loaded(struct pickup *pickup)
 {
-    struct message *in_order = NULL;
-    while (pickup->loaded) {
-        struct message *message = pickup->loaded;
-        pickup->loaded = message->next;
-        message->next = in_order;
-        in_order = message;
-    }
-    while (in_order) {
-        struct message *message = in_order;
-        in_order = message->next;
+    struct message *message = pickup->loaded_first;
+    pickup->loaded_first = pickup->loaded_last = NULL;
+    while (message) {
+        struct message *next = message->next;
         mailbox_post(pickup->services.dispatcher, &message->item);
+        message = next;
     }
 }
 

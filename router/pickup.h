@@ -88,9 +88,9 @@ struct pickup {
     struct claim *claims[PICKUP_CLAIM_BUCKETS];
     struct waiting *load_first, *load_last; /* asked for by the dispatcher */
     size_t num_loads;
-    struct message *loaded; /* in this turn, newest first, not yet handed over */
-    size_t num_loaded;      /* messages out there */
-    uint64_t memory_len;    /* octets of content out there */
+    struct message *loaded_first, *loaded_last; /* in this turn, not yet posted */
+    size_t num_loaded;                          /* messages out there */
+    uint64_t memory_len;                        /* octets of content out there */
 };
 
 bool pickup_init(struct pickup *pickup, const struct pickup_services *services, uint64_t highest_id)

@@ -214,7 +214,7 @@ static bool start_threads(struct router *router)
            pickup_start(router->pickup);
 }
 
-static int open_spool(struct router *router, struct recovery *recovery)
+static int open_spool(struct router *router, struct waiting_set *known)
 {
     char why[SPOOL_WHY_MAX];
     if (!spool_open(&router->spool, router->config->spool, true, why)) {
@@ -222,7 +222,7 @@ static int open_spool(struct router *router, struct recovery *recovery)
         return EX_CANTCREAT;
     }
     struct journal_options options = {.sync = router->config->queue.sync};
-    router->journal = journal_open(&router->spool, &options, recovery_on_live, recovery, why);
+    router->journal = journal_open(&router->spool, &options, waiting_set_on_live, known, why);
     if (!router->journal) {
         log_error("%s", why);
         return EX_IOERR;
@@ -232,8 +232,7 @@ static int open_spool(struct router *router, struct recovery *recovery)
 
 static int start(struct router *router)
 {
-    struct recovery recovery;
-    recovery_init(&recovery);
+    struct waiting_set known = {0};
     raise_fd_limit();
     if (!take_signals(router)) {
         log_error("signals: %s", strerror(errno));
@@ -241,13 +240,15 @@ static int start(struct router *router)
     }
     int code = open_logs(router);
     if (code == 0)
-        code = open_spool(router, &recovery);
+        code = open_spool(router, &known);
     if (code == 0)
         code = open_tls(router);
     if (code == 0)
         code = start_resolver(router);
-    if (code)
+    if (code) {
+        waiting_set_fini(&known);
         return code;
+    }
     router->site_pool = site_pool_new(router->config, router->config->workers);
     router->workers = mem_zalloc(router->config->workers, sizeof *router->workers);
     router->pickup = mem_zalloc(1, sizeof *router->pickup);
@@ -256,7 +257,7 @@ static int start(struct router *router)
         log_error("cannot prepare the threads: %s", strerror(errno));
         return EX_OSERR;
     }
-    recovery_finish(&recovery, &router->spool, &router->dispatcher->table, claim, router->pickup);
+    recovery_finish(&known, &router->spool, &router->dispatcher->table, claim, router->pickup);
     if (!log_start() || !start_threads(router)) {
         log_error("cannot start the threads: %s", strerror(errno));
         return EX_OSERR;

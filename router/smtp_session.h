@@ -6,8 +6,9 @@
  * with an empty FIFO, or octets left over when TLS is wanted, is a violation.
  *
  *   init ─▶ READ (banner) ─▶ READ (EHLO) ─▶ [TLS ─▶ tls_done ─▶ READ (EHLO)] ─▶ IDLE
- *   IDLE ─ begin ─▶ READ ... BODY (pull content) ... READ (final) ─▶ IDLE (transaction done) ─▶ ...
- * ─▶ CLOSE */
+ *   IDLE ─ begin ─▶ READ ... BODY (pull content) ... READ (final) ─▶ IDLE (transaction done)
+ *   any state ─▶ CLOSE
+ */
 #ifndef SLUICE_ROUTER_SMTP_SESSION_H
 #define SLUICE_ROUTER_SMTP_SESSION_H
 

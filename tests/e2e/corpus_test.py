@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from bugs import Good
-from harness import EX_OK, Router, Sink, difference, note, strip_trace, wire_lines
+from harness import EX_OK, Router, Sink, difference, note, strip_trace, unavailable, wire_lines
 from peer import Peer
 
 CACHE = pathlib.Path(os.environ.get("SLUICE_E2E_CACHE", "/var/cache/sluice-e2e" if os.geteuid() == 0
@@ -20,12 +20,6 @@ SOURCES = {
     "golang-github-jhillyerd-enmime-dev": ("usr/share/gocode/src/github.com/jhillyerd/enmime/testdata/*/*.raw", 60),
     "spamassassin": ("usr/share/doc/spamassassin/examples/sample-*.txt", 2),
 }
-
-
-def unavailable(why):
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
 
 
 def fetch(package):
