@@ -3,16 +3,22 @@
 #include "router/journal_thread.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "queue/dsn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { JOURNAL_THREAD_STOP = 60, RETRY_MS = 1000, COMPLAIN_EVERY_MS = 10000 };
 
 static void complain(struct journal_thread *thread, const char *what, int error)
 {
+    char reason[PAUSE_REASON_MAX];
+    snprintf(reason, sizeof reason, "%s: %s", what, strerror(error));
+    pauses_begin(thread->services.pauses, PAUSE_JOURNAL, clock_wall_ms(), reason);
+    thread->is_paused = true;
     if (thread->complained_ms && thread->loop.now_ms - thread->complained_ms < COMPLAIN_EVERY_MS)
         return;
     thread->complained_ms = thread->loop.now_ms;
@@ -197,6 +203,9 @@ static bool commit(struct journal_thread *thread)
         complain(thread, "cannot commit the journal", -rc);
         return false;
     }
+    if (thread->is_paused)
+        pauses_end(thread->services.pauses, PAUSE_JOURNAL);
+    thread->is_paused = false;
     hand_back_deliveries(thread);
     hand_back_messages(thread);
     return true;

@@ -14,6 +14,7 @@
 #ifndef SLUICE_ROUTER_JOURNAL_THREAD_H
 #define SLUICE_ROUTER_JOURNAL_THREAD_H
 
+#include "router/pauses.h"
 #include "router/worker.h"
 
 enum message_item_kind { MESSAGE_REMOVE = 10, MESSAGE_DEFER, MESSAGE_BAD };
@@ -23,6 +24,7 @@ struct journal_thread_services {
     const struct spool *spool;
     struct journal *journal;
     struct mailbox *dispatcher;
+    struct pauses *pauses; /* told while nothing can be made durable */
 };
 
 struct journal_thread {
@@ -37,6 +39,7 @@ struct journal_thread {
     struct message *first_message; /* decided, in order */
     struct message *last_message;
     int64_t complained_ms;
+    bool is_paused; /* said so, and no commit has worked since */
     struct mailbox_item stop_item;
     bool committing; /* draining the mailbox for the commit that follows */
     bool stopping;

@@ -63,6 +63,14 @@ static void settle_later(struct pickup *pickup, struct candidate *candidate, int
     pickup->settling = candidate;
 }
 
+/* Only a file that could be looked at shows that the trouble is over, not the end of a wait. */
+static void end_pause(struct pickup *pickup)
+{
+    if (pickup->paused_until_ms)
+        pauses_end(pickup->services.pauses, PAUSE_PICKUP);
+    pickup->paused_until_ms = 0;
+}
+
 static void look_at(struct pickup *pickup, struct candidate *candidate)
 {
     struct message *message = NULL;
@@ -72,6 +80,7 @@ static void look_at(struct pickup *pickup, struct candidate *candidate)
         settle_later(pickup, candidate, wait_ms);
         return;
     }
+    end_pause(pickup);
     if (result == LOAD_DONE) {
         pickup_claim(pickup, &message->identity);
         hand_over(pickup, message);
@@ -85,6 +94,8 @@ static void load(struct pickup *pickup, struct waiting *waiting)
     struct message *message = NULL;
     int64_t wait_ms = 0;
     enum load_result result = pickup_load_waiting(pickup, waiting, &message, &wait_ms);
+    if (result != LOAD_LATER)
+        end_pause(pickup);
     switch (result) {
     case LOAD_DONE:
         hand_over(pickup, message);

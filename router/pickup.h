@@ -16,6 +16,7 @@
 #include "queue/queue_id.h"
 #include "queue/table.h"
 #include "router/config.h"
+#include "router/pauses.h"
 
 #include <pthread.h>
 
@@ -58,7 +59,8 @@ struct pickup_services {
     const struct spool *spool;
     struct journal *journal;
     struct mailbox *dispatcher;
-    bool drain; /* report PICKUP_QUIET */
+    struct pauses *pauses; /* told while paused_until_ms lies ahead */
+    bool drain;            /* report PICKUP_QUIET */
 };
 
 struct pickup {

@@ -49,6 +49,8 @@ static enum load_result judge_error(struct pickup *pickup, const char *path, int
         return refuse(pickup, path, NULL, reason);
     default:
         pickup->paused_until_ms = pickup->loop.now_ms + TROUBLE_WAIT_MS;
+        snprintf(reason, sizeof reason, "%.150s: %s", path, strerror(error));
+        pauses_begin(pickup->services.pauses, PAUSE_PICKUP, clock_wall_ms(), reason);
         log_error("%s: %s; pickup pauses", path, strerror(error));
         return LOAD_LATER;
     }

@@ -26,6 +26,7 @@ struct router {
     const struct config *config;
     struct spool spool;
     struct journal *journal;
+    struct pauses pauses;
     struct tls_context *tls_context;
     struct session_cache *session_cache;
     struct tls_broken_hosts *broken_hosts;
@@ -158,12 +159,14 @@ static bool init_threads(struct router *router)
         .spool = &router->spool,
         .journal = router->journal,
         .dispatcher = &router->dispatcher->mailbox,
+        .pauses = &router->pauses,
     };
     struct pickup_services pickup_services = {
         .config = config,
         .spool = &router->spool,
         .journal = router->journal,
         .dispatcher = &router->dispatcher->mailbox,
+        .pauses = &router->pauses,
         .drain = router->options->drain || router->options->until_empty,
     };
     struct dispatcher_services dispatcher_services = {
@@ -290,6 +293,7 @@ static void release(struct router *router)
     log_file_close(router->transcript);
     close(router->signal_fd);
     close(router->done_fd);
+    pauses_fini(&router->pauses);
 }
 
 /* Downstream last: whoever hands on ends before whoever receives, so that nothing is posted to
@@ -323,6 +327,7 @@ static int stop(struct router *router)
 int router_run(const struct router_options *options)
 {
     struct router router = {.options = options, .config = options->config};
+    pauses_init(&router.pauses);
     int code = start(&router);
     if (code) {
         release(&router);
