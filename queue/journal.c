@@ -193,14 +193,16 @@ bool journal_append_intent(struct journal *journal, uint64_t id, const char *pat
 
 bool journal_append_outcome(struct journal *journal, uint64_t id, const char *path,
                             const struct file_identity *identity, int64_t arrived_wall_ms,
-                            uint32_t attempt, const uint32_t *indexes,
+                            const struct journal_attempt *attempt, const uint32_t *indexes,
                             const struct outcome *outcomes, uint32_t num)
 {
     struct journal_record record = {.kind = JOURNAL_OUTCOME,
                                     .id = id,
                                     .identity = *identity,
                                     .arrived_wall_ms = arrived_wall_ms,
-                                    .attempt = attempt,
+                                    .attempt = attempt->number,
+                                    .attempted_wall_ms = attempt->wall_ms,
+                                    .mx = bytes_of(attempt->mx),
                                     .num = num,
                                     .indexes = indexes,
                                     .outcomes = outcomes};

@@ -28,12 +28,28 @@ enum recipient_status {
                          */
 };
 
+/* What the sender was told of a recipient besides its failure; only a `deferred` snapshot says so.
+ */
+enum recipient_told { RECIPIENT_TOLD_DELAY = 1, RECIPIENT_TOLD_SUCCESS = 2 };
+
+enum { RECIPIENT_MX_MAX = 254 }; /* a host name's 253 octets, NUL */
+
 /* State of one recipient, by its index in the envelope. */
 struct recipient_state {
     uint8_t status; /* enum recipient_status */
+    uint8_t told;   /* bits of enum recipient_told */
     uint16_t attempts;
-    int64_t next_wall_ms; /* when PENDING: not before; 0: at once */
-    struct outcome last;  /* of the last attempt; kind OUTCOME_NONE before the first */
+    int64_t next_wall_ms;      /* when PENDING: not before; 0: at once */
+    int64_t attempted_wall_ms; /* end of the last attempt; 0: not known */
+    struct outcome last;       /* of the last attempt; kind OUTCOME_NONE before the first */
+    char mx[RECIPIENT_MX_MAX]; /* the host of the last attempt; "" when none was reached */
+};
+
+/* One attempt of some recipients of a message. */
+struct journal_attempt {
+    uint32_t number;
+    int64_t wall_ms; /* its end */
+    const char *mx;  /* borrowed; "" when no host was reached; cut at RECIPIENT_MX_MAX */
 };
 
 /* What the journal knows of one live message: the payload of `deferred`, and what replay reports.
@@ -85,7 +101,7 @@ bool journal_append_intent(struct journal *journal, uint64_t id, const char *pat
 /* One result per index. */
 bool journal_append_outcome(struct journal *journal, uint64_t id, const char *path,
                             const struct file_identity *identity, int64_t arrived_wall_ms,
-                            uint32_t attempt, const uint32_t *indexes,
+                            const struct journal_attempt *attempt, const uint32_t *indexes,
                             const struct outcome *outcomes, uint32_t num)
     __attribute__((warn_unused_result));
 bool journal_append_deferred(struct journal *journal, const struct journal_message *message)

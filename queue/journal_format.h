@@ -62,11 +62,14 @@ struct journal_record_head {
     uint64_t id;
     uint64_t order;
     uint8_t kind;  /* enum journal_kind */
-    uint8_t flags; /* JOURNAL_COPY */
+    uint8_t flags; /* JOURNAL_COPY, JOURNAL_EXTENDED */
     uint16_t path_len;
     uint32_t num; /* of recipients that the payload speaks of */
 };
-enum { JOURNAL_COPY = 1 /* made by compaction */ };
+enum {
+    JOURNAL_COPY = 1,    /* made by compaction */
+    JOURNAL_EXTENDED = 2 /* the payload goes on behind the path */
+};
 
 _Static_assert(sizeof(struct journal_segment_head) == JOURNAL_HEAD_LEN, "layout of the head");
 _Static_assert(sizeof(struct journal_record_head) == 40, "layout of a record's head");
@@ -79,7 +82,14 @@ _Static_assert(sizeof(struct journal_record_head) == 40, "layout of a record's h
  *   removed, highest: nothing
  *
  *   an outcome is kind 1, phase 1, in_doubt 1, code 2, enhanced 3, text_len 1, text; text_len 255
- *   says: the same text as the recipient before (thousands of recipients share one reply). */
+ *   says: the same text as the recipient before (thousands of recipients share one reply).
+ *
+ * Behind the path, with JOURNAL_EXTENDED (without it, as in records of earlier versions, all of
+ * this is zero; those versions do not look behind the path):
+ *
+ *   outcome   end of the attempt 8, num x { hop 1 }, mx_len 1, mx
+ *   deferred  num x { told 1, end of the attempt 8, hop 1, mx_len 1, mx }; mx_len 255 says: the
+ * same host as the recipient before */
 enum { JOURNAL_SAME_TEXT = 255 };
 
 /* The parts of a record that is being made or was read. */
@@ -93,6 +103,8 @@ struct journal_record {
     struct file_identity identity;
     int64_t arrived_wall_ms;
     uint32_t attempt;
+    int64_t attempted_wall_ms; /* outcome */
+    struct bytes mx;           /* outcome; borrowed */
     uint32_t digest;
     uint32_t num;
     const uint32_t *indexes;                  /* intent, outcome */

@@ -59,9 +59,11 @@ static void add_intent(struct journal_merge *merge, uint32_t index, uint32_t att
         mark->open = attempt > mark->open ? attempt : mark->open;
 }
 
-static void add_outcome(struct journal_merge *merge, uint32_t index, uint32_t attempt,
-                        const struct outcome *outcome)
+static void add_outcome(struct journal_merge *merge, const struct journal_record *record,
+                        uint32_t i)
 {
+    const struct outcome *outcome = &record->outcomes[i];
+    uint32_t index = record->indexes[i], attempt = record->attempt;
     grow(merge, index + 1);
     struct recipient_state *r = &merge->recipients[index];
     struct journal_merge_mark *mark = &merge->marks[index];
@@ -85,7 +87,11 @@ static void add_outcome(struct journal_merge *merge, uint32_t index, uint32_t at
         r->status = RECIPIENT_PENDING;
     r->attempts = saturate(attempt);
     r->next_wall_ms = 0;
+    r->attempted_wall_ms = record->attempted_wall_ms;
     r->last = *outcome;
+    if (record->mx.len)
+        memcpy(r->mx, record->mx.at, record->mx.len);
+    r->mx[record->mx.len] = '\0';
 }
 
 static void add_deferred(struct journal_merge *merge, const struct journal_record *record)
@@ -109,7 +115,7 @@ void journal_merge_add(struct journal_merge *merge, const struct journal_record 
             if (record->kind == JOURNAL_INTENT)
                 add_intent(merge, record->indexes[i], record->attempt);
             else
-                add_outcome(merge, record->indexes[i], record->attempt, &record->outcomes[i]);
+                add_outcome(merge, record, i);
     message->identity = record->identity;
     if (record->arrived_wall_ms != 0)
         message->arrived_wall_ms = record->arrived_wall_ms;

@@ -86,6 +86,36 @@ static void append_recipients(struct buffer *out, const struct journal_record *r
     }
 }
 
+static void append_mx(struct buffer *out, struct bytes mx)
+{
+    mx = bytes_first(mx, RECIPIENT_MX_MAX - 1);
+    buffer_append_byte(out, (uint8_t)mx.len);
+    buffer_append(out, mx.at, mx.len);
+}
+
+static void append_outcome_extension(struct buffer *out, const struct journal_record *record)
+{
+    buffer_append(out, &record->attempted_wall_ms, 8);
+    for (uint32_t i = 0; i < record->num; i++)
+        buffer_append_byte(out, record->outcomes[i].hop);
+    append_mx(out, record->mx);
+}
+
+static void append_recipients_extension(struct buffer *out, const struct journal_record *record)
+{
+    for (uint32_t i = 0; i < record->num; i++) {
+        const struct recipient_state *r = &record->recipients[i];
+        bool same = i && r->mx[0] && strcmp(r->mx, record->recipients[i - 1].mx) == 0;
+        buffer_append_byte(out, r->told);
+        buffer_append(out, &r->attempted_wall_ms, 8);
+        buffer_append_byte(out, r->last.hop);
+        if (same)
+            buffer_append_byte(out, JOURNAL_SAME_TEXT);
+        else
+            append_mx(out, bytes_of(r->mx));
+    }
+}
+
 static void append_payload(struct buffer *out, const struct journal_record *record)
 {
     append_identity(out, &record->identity);
@@ -103,16 +133,22 @@ static void append_payload(struct buffer *out, const struct journal_record *reco
         }
     }
     buffer_append(out, record->path, record->path_len);
+    if (record->kind == JOURNAL_DEFERRED)
+        append_recipients_extension(out, record);
+    else if (record->kind == JOURNAL_OUTCOME)
+        append_outcome_extension(out, record);
 }
 
 bool journal_record_encode(const struct journal_record *record, struct buffer *out)
 {
     static const uint8_t zeros[JOURNAL_ALIGN];
     size_t start = out->len;
+    bool has_more = record->kind == JOURNAL_OUTCOME || record->kind == JOURNAL_DEFERRED;
+    uint8_t extended = has_more ? JOURNAL_EXTENDED : 0;
     struct journal_record_head head = {.id = record->id,
                                        .order = record->order,
                                        .kind = (uint8_t)record->kind,
-                                       .flags = record->flags,
+                                       .flags = record->flags | extended,
                                        .path_len = (uint16_t)record->path_len,
                                        .num = record->num};
     if (record->num > JOURNAL_RECIPIENTS_MAX || record->path_len >= SPOOL_PATH_MAX)
@@ -195,6 +231,7 @@ static void take_outcome(struct reader *reader, struct outcome *out, const struc
     out->kind = take_byte(reader);
     out->phase = take_byte(reader);
     out->in_doubt = take_byte(reader) != 0;
+    out->hop = HOP_UNKNOWN;
     take(reader, &out->code, 2);
     take(reader, out->enhanced, 3);
     uint8_t text_len = take_byte(reader);
@@ -237,6 +274,9 @@ static void take_recipients(struct reader *reader, struct journal_scratch *scrat
         take(reader, &r->attempts, 2);
         take(reader, &r->next_wall_ms, 8);
         take_outcome(reader, &r->last, i ? &scratch->recipients[i - 1].last : NULL);
+        r->told = 0;
+        r->attempted_wall_ms = 0;
+        r->mx[0] = '\0';
         if (r->status > RECIPIENT_NOTIFIED)
             reader->failed = true;
     }
@@ -252,6 +292,65 @@ static void take_indexes(struct reader *reader, struct journal_scratch *scratch,
         if (scratch->indexes[i] >= JOURNAL_RECIPIENTS_MAX)
             reader->failed = true;
     }
+}
+
+static void take_hop(struct reader *reader, struct outcome *out)
+{
+    out->hop = take_byte(reader);
+    if (out->hop > HOP_FINAL)
+        reader->failed = true;
+}
+
+static void take_outcome_extension(struct reader *reader, struct journal_scratch *scratch,
+                                   struct journal_record *out)
+{
+    take(reader, &out->attempted_wall_ms, 8);
+    for (uint32_t i = 0; i < out->num && !reader->failed; i++)
+        take_hop(reader, &scratch->outcomes[i]);
+    size_t mx_len = take_byte(reader);
+    if (mx_len >= RECIPIENT_MX_MAX || mx_len > reader->rest.len)
+        reader->failed = true;
+    out->mx = reader->failed ? (struct bytes){0} : bytes_first(reader->rest, mx_len);
+}
+
+static void take_mx(struct reader *reader, char out[RECIPIENT_MX_MAX], const char *before)
+{
+    uint8_t len = take_byte(reader);
+    if (len == JOURNAL_SAME_TEXT && before) {
+        memcpy(out, before, RECIPIENT_MX_MAX);
+    } else if (len < RECIPIENT_MX_MAX) {
+        take(reader, out, len);
+        out[len] = '\0';
+    } else {
+        reader->failed = true;
+        out[0] = '\0';
+    }
+}
+
+static void take_recipients_extension(struct reader *reader, struct journal_scratch *scratch,
+                                      uint32_t num)
+{
+    for (uint32_t i = 0; i < num && !reader->failed; i++) {
+        struct recipient_state *r = &scratch->recipients[i];
+        r->told = take_byte(reader);
+        take(reader, &r->attempted_wall_ms, 8);
+        take_hop(reader, &r->last);
+        take_mx(reader, r->mx, i ? scratch->recipients[i - 1].mx : NULL);
+    }
+}
+
+static void take_extension(struct reader *reader, struct journal_scratch *scratch,
+                           struct journal_record *out)
+{
+    if (reader->rest.len < out->path_len)
+        reader->failed = true;
+    reader->rest = bytes_from(reader->rest, out->path_len);
+    if (!(out->flags & JOURNAL_EXTENDED))
+        return;
+    if (out->kind == JOURNAL_DEFERRED)
+        take_recipients_extension(reader, scratch, out->num);
+    else if (out->kind == JOURNAL_OUTCOME)
+        take_outcome_extension(reader, scratch, out);
 }
 
 static void take_payload(struct reader *reader, struct journal_scratch *scratch,
@@ -302,5 +401,6 @@ bool journal_record_decode(struct bytes image, struct journal_scratch *scratch,
     out->recipients = scratch->recipients;
     take_payload(&reader, scratch, out);
     out->path = (const char *)reader.rest.at;
-    return !reader.failed && reader.rest.len >= head.path_len;
+    take_extension(&reader, scratch, out);
+    return !reader.failed;
 }

@@ -34,6 +34,15 @@ enum outcome_phase {
     PHASE_FINAL    /* the reply to the final dot, or its absence */
 };
 
+/* Of a delivered recipient: who owes the sender the report of success that it may have asked for
+ * (RFC 3461 5.2). */
+enum outcome_hop {
+    HOP_UNKNOWN, /* not delivered, or recorded by a version that did not look */
+    HOP_REPORTS, /* the receiver: it has the DSN extension */
+    HOP_RELAYED, /* we: the receiver lacks it, so "relayed" is all that can be told */
+    HOP_FINAL    /* we: it is in the mailbox (LMTP) */
+};
+
 enum { OUTCOME_TEXT_MAX = 240 };
 
 struct outcome {
@@ -41,6 +50,7 @@ struct outcome {
     uint8_t phase; /* enum outcome_phase */
     /* The connection was lost after the final dot, before its reply: it may have been delivered. */
     bool in_doubt;
+    uint8_t hop;         /* enum outcome_hop */
     uint16_t code;       /* SMTP reply code, 0 when there was none */
     uint8_t enhanced[3]; /* RFC 3463 class, subject, detail (each at most 255); 0.0.0: none */
     /* One printable line in UTF-8, NUL-terminated, cut at a character boundary: the reply's text

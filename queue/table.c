@@ -88,15 +88,16 @@ void table_move(struct table *table, struct waiting *waiting, int64_t due_wall_m
         sift_down(table, waiting->slot - 1, waiting);
 }
 
-/* One state, packed: everything but the unused end of the text. In memory only, so host byte order
- * does. */
+/* One state, packed: everything but the unused ends of the texts. In memory only, so host byte
+ * order does. */
 struct packed_state {
     int64_t next_wall_ms;
+    int64_t attempted_wall_ms;
     uint16_t attempts;
     uint16_t code;
-    uint8_t status, kind, phase, in_doubt;
+    uint8_t status, told, kind, phase, in_doubt, hop;
     uint8_t enhanced[3];
-    uint8_t text_len;
+    uint8_t text_len, mx_len;
 };
 
 static void pack(const struct recipient_state *state, struct buffer *out)
@@ -104,17 +105,22 @@ static void pack(const struct recipient_state *state, struct buffer *out)
     const struct outcome *last = &state->last;
     struct packed_state packed = {
         .next_wall_ms = state->next_wall_ms,
+        .attempted_wall_ms = state->attempted_wall_ms,
         .attempts = state->attempts,
         .code = last->code,
         .status = state->status,
+        .told = state->told,
         .kind = last->kind,
         .phase = last->phase,
         .in_doubt = last->in_doubt,
+        .hop = last->hop,
         .enhanced = {last->enhanced[0], last->enhanced[1], last->enhanced[2]},
         .text_len = (uint8_t)strnlen(last->text, sizeof last->text - 1),
+        .mx_len = (uint8_t)strnlen(state->mx, sizeof state->mx - 1),
     };
     buffer_append(out, &packed, sizeof packed);
     buffer_append(out, last->text, packed.text_len);
+    buffer_append(out, state->mx, packed.mx_len);
 }
 
 struct waiting *waiting_new(const struct journal_message *message)
@@ -163,15 +169,20 @@ void waiting_states(const struct waiting *waiting, struct recipient_state *out)
         memcpy(&packed, at, sizeof packed);
         at += sizeof packed;
         out[i].status = packed.status;
+        out[i].told = packed.told;
         out[i].attempts = packed.attempts;
+        out[i].attempted_wall_ms = packed.attempted_wall_ms;
         out[i].next_wall_ms = packed.next_wall_ms;
         out[i].last = (struct outcome){.kind = packed.kind,
                                        .phase = packed.phase,
                                        .in_doubt = packed.in_doubt != 0,
+                                       .hop = packed.hop,
                                        .code = packed.code};
         memcpy(out[i].last.enhanced, packed.enhanced, sizeof packed.enhanced);
         memcpy(out[i].last.text, at, packed.text_len);
         at += packed.text_len;
+        memcpy(out[i].mx, at, packed.mx_len);
+        at += packed.mx_len;
     }
     CHECK(!at || at == waiting->states + waiting->states_len);
 }

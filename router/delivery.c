@@ -2,6 +2,7 @@
  * It does not know where it travels. */
 #include "router/delivery.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -31,9 +32,14 @@ bool delivery_record(const struct delivery *delivery, struct journal *journal)
         indexes[i] = delivery->recipients[i].index;
         outcomes[i] = delivery->recipients[i].outcome;
     }
+    struct journal_attempt attempt = {
+        .number = delivery->attempt,
+        .wall_ms = clock_wall_ms(),
+        .mx = delivery->trace.mx,
+    };
     bool stored =
         journal_append_outcome(journal, message->id, message->path, &message->identity,
-                               message->arrived_wall_ms, delivery->attempt, indexes, outcomes, num);
+                               message->arrived_wall_ms, &attempt, indexes, outcomes, num);
     int error = errno;
     free(indexes);
     free(outcomes);

@@ -145,6 +145,8 @@ static void apply(struct dispatcher *dispatcher, struct message *message,
                             now_wall_ms, message->expiry_wall_ms, &state->next_wall_ms))
         *outcome = outcome_expired(outcome);
     state->last = *outcome;
+    state->attempted_wall_ms = now_wall_ms;
+    snprintf(state->mx, sizeof state->mx, "%.*s", RECIPIENT_MX_MAX - 1, delivery->trace.mx);
     state->status = outcome->kind == OUTCOME_DELIVERED ? RECIPIENT_DELIVERED
                     : outcome->kind == OUTCOME_BOUNCED ? RECIPIENT_BOUNCED
                                                        : RECIPIENT_PENDING;
@@ -242,7 +244,7 @@ static void compose_dsn(struct dispatcher *dispatcher, struct message *message)
         rows[num++] = (struct dsn_recipient){
             .mailbox = message->envelope.recipients.items[i].mailbox,
             .outcome = &state->last,
-            .remote_mta = "",
+            .remote_mta = state->mx,
         };
         if (state->attempts > message->event)
             message->event = state->attempts;

@@ -162,7 +162,8 @@ static inline bool put_outcome(struct journal *journal, uint64_t id, uint32_t at
 {
     struct file_identity identity = identity_for(id);
     struct outcome outcome = outcome_of(kind, "said so");
-    return journal_append_outcome(journal, id, path_for(id), &identity, 12345, attempt, &index,
+    struct journal_attempt when = {.number = attempt, .wall_ms = 777, .mx = "mx.example.net"};
+    return journal_append_outcome(journal, id, path_for(id), &identity, 12345, &when, &index,
                                   &outcome, 1);
 }
 

@@ -1,4 +1,5 @@
 /* Rules of the journal: what was stored comes back after a kill and after damage; states merge. */
+#include "queue/journal_format.h"
 #include "tests/unit/queue/journal_fixture.h"
 
 static void a_new_journal_is_empty(void **state)
@@ -144,6 +145,61 @@ static void texts_of_any_length_survive(void **state)
         assert_string_equal(s->recipients[0].last.text, s->recipients[1].last.text);
         assert_string_equal(s->recipients[2].last.text, "other");
     }
+}
+
+static void the_host_and_the_time_of_the_last_attempt_survive(void **state)
+{
+    struct fixture *f = *state;
+    struct recipient_state r[4] = {{.told = RECIPIENT_TOLD_DELAY, .attempted_wall_ms = 5},
+                                   {.last = outcome_of(OUTCOME_DELIVERED, "ok")}};
+    struct journal_message message = {
+        .id = 2, .path = "new/a", .num_recipients = 4, .recipients = r};
+    r[1].last.hop = HOP_FINAL;
+    memset(r[0].mx, 'h', sizeof r[0].mx - 1);
+    memset(r[1].mx, 'h', sizeof r[1].mx - 1);
+    snprintf(r[3].mx, sizeof r[3].mx, "other.example");
+    assert_true(journal_append_deferred(f->journal, &message));
+    assert_true(put_outcome(f->journal, 1, 1, 0, OUTCOME_BOUNCED));
+    reopen(f);
+    const struct recipient_state *bounced = &find(f, 1)->recipients[0];
+    assert_string_equal(bounced->mx, "mx.example.net");
+    assert_int_equal(bounced->attempted_wall_ms, 777);
+    for (int i = 0; i < 4; i++) {
+        const struct recipient_state *seen = &find(f, 2)->recipients[i];
+        assert_string_equal(seen->mx, r[i].mx);
+        assert_int_equal(seen->told, r[i].told);
+        assert_int_equal(seen->attempted_wall_ms, r[i].attempted_wall_ms);
+        assert_int_equal(seen->last.hop, r[i].last.hop);
+    }
+}
+
+/* What a version without JOURNAL_EXTENDED stored: the same octets up to the path. */
+static void records_of_an_earlier_version_are_read(void **state)
+{
+    (void)state;
+    struct recipient_state r = {.attempts = 3, .told = RECIPIENT_TOLD_DELAY, .mx = "mx"};
+    struct journal_record out, record = {.kind = JOURNAL_DEFERRED,
+                                         .id = 1,
+                                         .path = "new/a",
+                                         .path_len = 5,
+                                         .num = 1,
+                                         .recipients = &r};
+    struct journal_scratch scratch = {0};
+    struct journal_record_head head;
+    struct buffer image;
+    buffer_init(&image, 4096);
+    assert_true(journal_record_encode(&record, &image));
+    memcpy(&head, image.at, sizeof head);
+    head.flags = 0;
+    memcpy(image.at, &head, sizeof head);
+    size_t path_end = (size_t)((uint8_t *)memmem(image.at, image.len, "new/a", 5) - image.at) + 5;
+    assert_true(journal_record_decode(bytes_make(image.at, path_end), &scratch, &out));
+    assert_int_equal(out.recipients[0].attempts, 3);
+    assert_int_equal(out.recipients[0].told, 0);
+    assert_string_equal(out.recipients[0].mx, "");
+    assert_memory_equal(out.path, "new/a", 5);
+    journal_scratch_fini(&scratch);
+    buffer_fini(&image);
 }
 
 static void what_fits_no_segment_is_refused(void **state)
@@ -360,6 +416,8 @@ int main(void)
         TEST(states_merge_by_attempt),
         TEST(every_status_survives_a_snapshot),
         TEST(texts_of_any_length_survive),
+        TEST(the_host_and_the_time_of_the_last_attempt_survive),
+        cmocka_unit_test(records_of_an_earlier_version_are_read),
         TEST(what_fits_no_segment_is_refused),
         TEST(a_reader_sees_what_the_owner_stored),
         TEST(what_was_stored_survives_a_kill),

@@ -48,10 +48,14 @@ static void states_come_back_as_they_went_in(void **state)
     struct recipient_state in[3] = {
         {.status = RECIPIENT_PENDING,
          .attempts = 7,
+         .told = RECIPIENT_TOLD_DELAY,
          .next_wall_ms = 123456789012,
+         .attempted_wall_ms = 123456789000,
+         .mx = "mx1.example.net",
          .last = {.kind = OUTCOME_DEFERRED,
                   .phase = PHASE_RCPT,
                   .in_doubt = true,
+                  .hop = HOP_RELAYED,
                   .code = 451,
                   .enhanced = {4, 7, 1},
                   .text = "greylisted"}},
@@ -69,6 +73,10 @@ static void states_come_back_as_they_went_in(void **state)
         assert_int_equal(out[i].status, in[i].status);
         assert_int_equal(out[i].attempts, in[i].attempts);
         assert_int_equal(out[i].next_wall_ms, in[i].next_wall_ms);
+        assert_int_equal(out[i].told, in[i].told);
+        assert_int_equal(out[i].attempted_wall_ms, in[i].attempted_wall_ms);
+        assert_string_equal(out[i].mx, in[i].mx);
+        assert_int_equal(out[i].last.hop, in[i].last.hop);
         assert_int_equal(out[i].last.code, in[i].last.code);
         assert_int_equal(out[i].last.in_doubt, in[i].last.in_doubt);
         assert_memory_equal(out[i].last.enhanced, in[i].last.enhanced, 3);
