@@ -23,7 +23,8 @@ enum recipient_status {
     RECIPIENT_PENDING,
     RECIPIENT_DELIVERED,
     RECIPIENT_BOUNCED,  /* final; the sender may not have been told yet */
-    RECIPIENT_IN_DOUBT, /* replay only: an intent without an outcome */
+    RECIPIENT_IN_DOUBT, /* it may have been delivered: the connection was lost after the final dot,
+                         * or (at replay) an intent has no outcome */
     RECIPIENT_NOTIFIED  /* bounced, and the DSN is in the spool: only a `deferred` snapshot says so
                          */
 };

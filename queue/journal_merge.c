@@ -84,7 +84,7 @@ static void add_outcome(struct journal_merge *merge, const struct journal_record
     else if (!is_newest || is_final(r))
         return;
     else
-        r->status = RECIPIENT_PENDING;
+        r->status = outcome->in_doubt ? RECIPIENT_IN_DOUBT : RECIPIENT_PENDING;
     r->attempts = saturate(attempt);
     r->next_wall_ms = 0;
     r->attempted_wall_ms = record->attempted_wall_ms;

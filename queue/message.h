@@ -9,7 +9,7 @@
 #include "base/mailbox.h"
 #include "queue/content.h"
 #include "queue/envelope.h"
-#include "queue/journal.h"
+#include "queue/table.h"
 
 struct message {
     struct mailbox_item item;
@@ -38,7 +38,10 @@ struct message {
     bool was_waiting; /* loaded again, on the dispatcher's request */
     bool was_new;     /* its file is in new/: pickup has a claim on it */
     bool recorded;    /* journal thread: what must be durable first is in the journal */
-    int result_errno; /* journal thread's answer: 0 or an errno */
+    bool was_released; /* one try, even past its expiry */
+    uint8_t operation; /* enum queue_operation: what an operator asked for meanwhile */
+    struct message *loaded_prev, *loaded_next; /* in the dispatcher's list of all */
+    int result_errno;                          /* journal thread's answer: 0 or an errno */
 };
 
 /* Digest of all mailboxes in order: tells a journal's recipient indexes from another envelope's. */

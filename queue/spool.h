@@ -48,6 +48,11 @@ bool spool_name_is_ignored(const char *name);
  */
 void spool_deferred_path(uint64_t id, char out[SPOOL_PATH_MAX]);
 void spool_hold_path(uint64_t id, char out[SPOOL_PATH_MAX]);
+/* A path in hold/. */
+static inline bool spool_path_is_held(const char *path)
+{
+    return strncmp(path, "hold/", 5) == 0;
+}
 
 bool file_identity_equal(const struct file_identity *a, const struct file_identity *b);
 /* statx of an open file; fills nlink and mode as well (NULL allowed). -errno or 0. */

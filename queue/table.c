@@ -1,4 +1,5 @@
-/* A binary heap of bare entries by due time, and the packed form of their recipients' states.
+/* A binary heap of bare entries by due time, an index by id, and the packed form of their
+ * recipients' states.
  * It reads no files and takes no decision. */
 #include "queue/table.h"
 
@@ -16,8 +17,14 @@ void table_init(struct table *table)
 
 void table_fini(struct table *table)
 {
-    for (size_t i = 0; i < table->num; i++)
-        waiting_free(table->heap[i]);
+    for (size_t i = 0; i < table->num_buckets; i++) {
+        while (table->buckets[i]) {
+            struct waiting *waiting = table->buckets[i];
+            table->buckets[i] = waiting->id_next;
+            waiting_free(waiting);
+        }
+    }
+    free(table->buckets);
     free(table->heap);
     *table = (struct table){0};
 }
@@ -50,7 +57,54 @@ static void sift_down(struct table *table, size_t i, struct waiting *waiting)
     place(table, i, waiting);
 }
 
-void table_add(struct table *table, struct waiting *waiting)
+static struct waiting **bucket_of(const struct table *table, uint64_t id)
+{
+    /* Ids are times in microseconds: the multiplication spreads runs of neighbours. */
+    return &table->buckets[(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (table->num_buckets - 1)];
+}
+
+static void grow_index(struct table *table)
+{
+    struct table old = *table;
+    table->num_buckets = old.num_buckets ? old.num_buckets * 2 : 256;
+    table->buckets = mem_zalloc(table->num_buckets, sizeof *table->buckets);
+    for (size_t i = 0; i < old.num_buckets; i++) {
+        while (old.buckets[i]) {
+            struct waiting *waiting = old.buckets[i];
+            old.buckets[i] = waiting->id_next;
+            waiting->id_next = *bucket_of(table, waiting->id);
+            *bucket_of(table, waiting->id) = waiting;
+        }
+    }
+    free(old.buckets);
+}
+
+static void add_to_index(struct table *table, struct waiting *waiting)
+{
+    if (table->num + table->num_held >= table->num_buckets)
+        grow_index(table);
+    struct waiting **bucket = bucket_of(table, waiting->id);
+    waiting->id_next = *bucket;
+    *bucket = waiting;
+}
+
+static void take_from_index(struct table *table, const struct waiting *waiting)
+{
+    struct waiting **link = bucket_of(table, waiting->id);
+    while (*link != waiting)
+        link = &(*link)->id_next;
+    *link = waiting->id_next;
+}
+
+struct waiting *table_find(const struct table *table, uint64_t id)
+{
+    struct waiting *waiting = table->num_buckets ? *bucket_of(table, id) : NULL;
+    while (waiting && waiting->id != id)
+        waiting = waiting->id_next;
+    return waiting;
+}
+
+static void add_to_heap(struct table *table, struct waiting *waiting)
 {
     CHECK(waiting->slot == 0 && table->num < UINT32_MAX);
     if (table->num == table->cap) {
@@ -58,6 +112,19 @@ void table_add(struct table *table, struct waiting *waiting)
         table->heap = mem_realloc(table->heap, table->cap, sizeof *table->heap);
     }
     sift_up(table, table->num++, waiting);
+}
+
+void table_add(struct table *table, struct waiting *waiting)
+{
+    add_to_index(table, waiting);
+    add_to_heap(table, waiting);
+}
+
+void table_add_held(struct table *table, struct waiting *waiting)
+{
+    CHECK(waiting->slot == 0);
+    add_to_index(table, waiting);
+    table->num_held++;
 }
 
 struct waiting *table_first(const struct table *table)
@@ -70,6 +137,7 @@ struct waiting *table_take_first(struct table *table)
     struct waiting *first = table_first(table);
     if (!first)
         return NULL;
+    take_from_index(table, first);
     first->slot = 0;
     struct waiting *last = table->heap[--table->num];
     if (last != first)
@@ -79,7 +147,14 @@ struct waiting *table_take_first(struct table *table)
 
 void table_move(struct table *table, struct waiting *waiting, int64_t due_wall_ms)
 {
-    CHECK(waiting->slot && table->heap[waiting->slot - 1] == waiting);
+    if (table_holds(waiting)) {
+        CHECK(table->num_held > 0);
+        table->num_held--;
+        waiting->due_wall_ms = due_wall_ms;
+        add_to_heap(table, waiting);
+        return;
+    }
+    CHECK(table->heap[waiting->slot - 1] == waiting);
     bool earlier = due_wall_ms < waiting->due_wall_ms;
     waiting->due_wall_ms = due_wall_ms;
     if (earlier)
@@ -145,7 +220,8 @@ struct waiting *waiting_new(const struct journal_message *message)
     memcpy(waiting->states, states.at, states.len);
     waiting->states_len = (uint32_t)states.len;
     buffer_fini(&states);
-    waiting->due_wall_ms = recipients_due_wall_ms(message->recipients, message->num_recipients);
+    waiting->due_wall_ms =
+        recipients_due_wall_ms(message->recipients, message->num_recipients, false);
     return waiting;
 }
 
@@ -187,11 +263,24 @@ void waiting_states(const struct waiting *waiting, struct recipient_state *out)
     CHECK(!at || at == waiting->states + waiting->states_len);
 }
 
-int64_t recipients_due_wall_ms(const struct recipient_state *recipients, uint32_t num)
+void waiting_make_due(struct waiting *waiting)
+{
+    uint8_t *at = waiting->states;
+    for (uint32_t i = 0; at && i < waiting->num_recipients; i++) {
+        struct packed_state packed;
+        memcpy(&packed, at, sizeof packed);
+        packed.next_wall_ms = 0;
+        memcpy(at, &packed, sizeof packed);
+        at += sizeof packed + packed.text_len;
+    }
+}
+
+int64_t recipients_due_wall_ms(const struct recipient_state *recipients, uint32_t num,
+                               bool hold_in_doubt)
 {
     int64_t due = INT64_MAX;
     for (uint32_t i = 0; i < num; i++) {
-        if (recipients[i].status == RECIPIENT_IN_DOUBT)
+        if (recipients[i].status == RECIPIENT_IN_DOUBT && !hold_in_doubt)
             return 0;
         if (recipients[i].status == RECIPIENT_PENDING && recipients[i].next_wall_ms < due)
             due = recipients[i].next_wall_ms;

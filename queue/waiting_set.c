@@ -35,23 +35,10 @@ static int by_inode(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static int by_id(const void *a, const void *b)
-{
-    uint64_t x = (*(struct waiting *const *)a)->id;
-    uint64_t y = (*(struct waiting *const *)b)->id;
-    return (x > y) - (x < y);
-}
-
 void waiting_set_sort_by_inode(struct waiting_set *set)
 {
     if (set->num)
         qsort(set->items, set->num, sizeof *set->items, by_inode);
-}
-
-void waiting_set_sort_by_id(struct waiting_set *set)
-{
-    if (set->num)
-        qsort(set->items, set->num, sizeof *set->items, by_id);
 }
 
 /* Several files may have had one inode number, one after the other. */
@@ -83,11 +70,4 @@ struct waiting *waiting_set_find(const struct waiting_set *set,
         if (file_identity_equal(&set->items[at]->identity, identity))
             return set->items[at];
     return NULL;
-}
-
-bool waiting_set_has_id(const struct waiting_set *set, size_t num, uint64_t id)
-{
-    struct waiting key = {.id = id};
-    struct waiting *key_at = &key;
-    return num && bsearch(&key_at, set->items, num, sizeof *set->items, by_id);
 }

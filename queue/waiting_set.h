@@ -20,13 +20,10 @@ void waiting_set_add(struct waiting_set *set, struct waiting *waiting);
 /* For journal_open() and journal_read(): ctx is the set. */
 void waiting_set_on_live(void *ctx, const struct journal_message *message);
 void waiting_set_sort_by_inode(struct waiting_set *set);
-void waiting_set_sort_by_id(struct waiting_set *set);
 /* Sorted by inode. Whether an entry has that inode number: worth a closer look at the file. */
 bool waiting_set_knows_inode(const struct waiting_set *set, uint64_t ino);
 /* Sorted by inode. The entry of that very file, borrowed; NULL: none. */
 struct waiting *waiting_set_find(const struct waiting_set *set,
                                  const struct file_identity *identity);
-/* Among the first num entries, sorted by id. */
-bool waiting_set_has_id(const struct waiting_set *set, size_t num, uint64_t id);
 
 #endif

@@ -62,6 +62,17 @@ static json_t *recipient_row(const char *mailbox, const struct recipient_state *
     return row;
 }
 
+/* A file in hold/: by doubt when that alone is left, else by an operator. NULL: not held. */
+static const char *why_held(const char *path, const struct recipient_state *states, size_t num)
+{
+    bool pending = num == 0;
+    if (!spool_path_is_held(path))
+        return NULL;
+    for (size_t i = 0; i < num; i++)
+        pending |= states[i].status == RECIPIENT_PENDING;
+    return pending ? "operator" : "in doubt";
+}
+
 /* A message in short, over those of its recipients that still wait. */
 struct summary {
     const char *first_recipient; /* of those that wait, borrowed from the row */
@@ -116,6 +127,7 @@ static json_t *message_row(const char *path, const struct waiting *waiting,
         json_array_append_new(
             recipients,
             recipient_row(envelope ? envelope->recipients.items[i].mailbox : "", &states[i]));
+    const char *held = why_held(path, states, num);
     free(states);
     json_t *row = json_object();
     json_object_set_new(row, "id", id[0] ? json_string(id) : json_null());
@@ -129,6 +141,7 @@ static json_t *message_row(const char *path, const struct waiting *waiting,
                         summary.next > 0 ? json_real(summary.next) : json_null());
     json_object_set_new(row, "last_code", summary.code ? json_integer(summary.code) : json_null());
     json_object_set_new(row, "last_reply", text_of(summary.reply));
+    json_object_set_new(row, "held", held ? json_string(held) : json_null());
     json_object_set_new(row, "recipients", recipients);
     return row;
 }
@@ -166,7 +179,10 @@ static void print_for_people(const json_t *row)
     put_span(json_real_value(json_object_get(row, "age")), &line);
     buffer_printf(&line, "%9lld %4lld ",
                   (long long)json_integer_value(json_object_get(row, "size")), summary.attempts);
-    if (summary.attempts)
+    const char *held = json_string_value(json_object_get(row, "held"));
+    if (held)
+        buffer_append_str(&line, strcmp(held, "operator") == 0 ? " held " : "doubt ");
+    else if (summary.attempts)
         put_span(summary.next - (double)clock_wall_ms() / 1000, &line);
     else
         buffer_append_str(&line, "  now ");

@@ -14,7 +14,7 @@
 enum { PATH_LEN_MAX = 4000 };
 
 static const char *const durabilities[] = {"none", "group", NULL};
-static const char *const in_doubts[] = {"retry", NULL};
+static const char *const in_doubts[] = {"retry", "hold", NULL};
 static const char *const long_lines[] = {"fold", "send", "bounce", NULL};
 static const char *const levels[] = {"none", "may", "encrypt", NULL};
 static const char *const scopes[] = {"address", "host", "site", NULL};
@@ -54,8 +54,8 @@ const struct config_option config_options[] = {
      "Larger files are streamed from the disk when a connection is ready."},
     {"queue", "site_share", OPTION_NUMBER, AT(queue.site_share), 1, 10000000, "10000", NULL, NULL,
      "Deliveries of one site in memory at once, so that no site fills the window."},
-    {"queue", "in_doubt", OPTION_CHOICE, AT(queue.hold_in_doubt), 0, 0, "retry", in_doubts, "hold",
-     "What becomes of a message whose connection died after the final dot: it is tried again, and may arrive twice."},
+    {"queue", "in_doubt", OPTION_CHOICE, AT(queue.hold_in_doubt), 0, 0, "retry", in_doubts, NULL,
+     "What becomes of a recipient whose connection died after the final dot, or whose attempt a crash cut short. retry: it is tried again, and may get the message twice. hold: it is not, and when nothing else of the message is left to try, the file goes to hold/ until an operator decides."},
     {"queue", "shutdown_grace", OPTION_DURATION, AT(queue.shutdown_grace_ms), 0, MS(3600), "30s", NULL, NULL,
      "How long SIGTERM lets transactions in flight go on."},
     {"queue", "dsn_original_max", OPTION_SIZE, AT(queue.dsn_original_max), 0, MIB(1), "64K", NULL, NULL,

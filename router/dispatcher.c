@@ -36,6 +36,12 @@ void dispatcher_add_waiting(struct dispatcher *dispatcher, struct waiting *waiti
     arm_due(dispatcher);
 }
 
+void dispatcher_wake_waiting(struct dispatcher *dispatcher, struct waiting *waiting)
+{
+    table_move(&dispatcher->table, waiting, 0);
+    arm_due(dispatcher);
+}
+
 /* An entry whose site takes nothing now is re-timed in memory, without a look at the disk; at its
  * expiry it is loaded in any case, so that it can bounce. */
 static bool stays_asleep(struct dispatcher *dispatcher, struct waiting *waiting,
@@ -44,7 +50,7 @@ static bool stays_asleep(struct dispatcher *dispatcher, struct waiting *waiting,
     int64_t now_ms = dispatcher->loop.now_ms;
     int64_t until_ms =
         site_pool_closed_until(dispatcher->services.site_pool, waiting->site_hash, now_ms);
-    if (!until_ms || now_wall_ms >= waiting->expiry_wall_ms)
+    if (!until_ms || now_wall_ms >= waiting->expiry_wall_ms || waiting->operation)
         return false;
     int64_t due = now_wall_ms + (until_ms - now_ms) + (int64_t)(waiting->id % 1000);
     table_move(&dispatcher->table, waiting,
@@ -173,6 +179,7 @@ static void on_item(void *ctx, struct mailbox_item *item)
         break;
     case MESSAGE_REMOVE:
     case MESSAGE_DEFER:
+    case MESSAGE_HOLD:
     case MESSAGE_BAD:
         dispatcher_message_back(dispatcher, container_of(item, struct message, item));
         break;

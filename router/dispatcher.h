@@ -4,9 +4,9 @@
  * In:  MESSAGE_LOADED from pickup -> recipients grouped by domain into deliveries -> route (asked
  * for once per domain) -> site. DELIVERY_ATTEMPTED from the journal thread (durable),
  * DELIVERY_RETURNED from workers (not tried) -> recipients' states; when the last delivery of a
- * message is back, the message is decided: removed, deferred, bad, or unloaded to wait for its
- * site. MESSAGE_REMOVE, _DEFER, _BAD back from the journal thread -> freed by pickup, or an entry
- * of the table. RESOLVER_ANSWER -> deliveries that waited for that route. */
+ * message is back, the message is decided: removed, deferred, held, bad, or unloaded to wait for
+ * its site. MESSAGE_REMOVE, _DEFER, _HOLD, _BAD back from the journal thread -> freed by pickup, or
+ * an entry of the table. RESOLVER_ANSWER -> deliveries that waited for that route. */
 #ifndef SLUICE_ROUTER_DISPATCHER_H
 #define SLUICE_ROUTER_DISPATCHER_H
 
@@ -64,6 +64,7 @@ struct dispatcher {
     struct progress_totals totals;
     struct destination *destinations[DESTINATION_BUCKETS];
     size_t num_destinations;
+    struct message *loaded;
     size_t num_messages; /* loaded */
     size_t num_loads;    /* asked of pickup */
     size_t num_parked;   /* entries that wait for room at their site */
@@ -79,6 +80,20 @@ void dispatcher_stop(struct dispatcher *dispatcher); /* any thread */
 void dispatcher_join(struct dispatcher *dispatcher);
 void dispatcher_fini(struct dispatcher *dispatcher);
 
+enum queue_answer {
+    QUEUE_DONE,         /* or under way: nothing is left to do for the operator */
+    QUEUE_UNKNOWN,      /* no message has that id (any more) */
+    QUEUE_BUSY,         /* it is being loaded, or the router stops: ask again in a moment */
+    QUEUE_HELD_ALREADY, /* HOLD, RETRY: it is in hold/ */
+    QUEUE_NOT_HELD      /* RELEASE */
+};
+
+/* Dispatcher thread only. What a message has under way is not cut short: HOLD and REMOVE take
+ * effect when its transactions have ended, and come too late if they ended the message. A file that
+ * was not picked up yet has no id. */
+enum queue_answer dispatcher_operate(struct dispatcher *dispatcher, enum queue_operation operation,
+                                     uint64_t id);
+
 /* Between the files of this room. dispatcher_route.c: */
 void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery);
 void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query *query);
@@ -93,8 +108,15 @@ void dispatcher_delivery_attempted(struct dispatcher *dispatcher, struct deliver
 void dispatcher_delivery_returned(struct dispatcher *dispatcher, struct delivery *delivery,
                                   int64_t until_wall_ms);
 void dispatcher_message_back(struct dispatcher *dispatcher, struct message *message);
+/* dispatcher_operator.c: */
+/* A message was loaded: whether its recipients may be tried, whatever an operator asked for. */
+bool dispatcher_begin_operation(struct message *message);
+/* Back into the table, held or not; carries out what was asked for meanwhile. */
+void dispatcher_add_entry(struct dispatcher *dispatcher, struct waiting *waiting, bool held);
 /* dispatcher.c: */
 void dispatcher_add_waiting(struct dispatcher *dispatcher, struct waiting *waiting);
+/* An entry of the table, held or not, is loaded now. */
+void dispatcher_wake_waiting(struct dispatcher *dispatcher, struct waiting *waiting);
 void dispatcher_check_done(struct dispatcher *dispatcher);
 
 #endif

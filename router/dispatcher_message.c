@@ -49,7 +49,8 @@ static struct outcome refusal(const struct message *message, const struct recipi
     if (message->content.class.long_line && message->content.long_lines == CONTENT_LONG_BOUNCE)
         return outcome_from_trouble(PHASE_QUEUE, TROUBLE_LONG_LINES, NULL);
     /* After the last try just at its expiry only what could not even be tried comes by here. */
-    if (now_wall_ms > message->expiry_wall_ms + DUE_SLACK_MS && state->attempts > 0)
+    if (now_wall_ms > message->expiry_wall_ms + DUE_SLACK_MS && state->attempts > 0 &&
+        !message->was_released)
         return outcome_expired(&state->last);
     return (struct outcome){.kind = OUTCOME_NONE};
 }
@@ -60,13 +61,15 @@ static bool is_final(const struct recipient_state *state)
            state->status == RECIPIENT_NOTIFIED;
 }
 
-static uint32_t collect_due(struct message *message, uint32_t *indexes)
+static uint32_t collect_due(const struct dispatcher *dispatcher, struct message *message,
+                            uint32_t *indexes)
 {
+    bool holds = dispatcher->services.config->queue.hold_in_doubt;
     int64_t now_wall_ms = clock_wall_ms();
     uint32_t num = 0;
     for (uint32_t i = 0; i < message->envelope.recipients.num; i++) {
         struct recipient_state *state = &message->recipients[i];
-        if (is_final(state))
+        if (is_final(state) || (holds && state->status == RECIPIENT_IN_DOUBT))
             continue;
         if (state->status == RECIPIENT_PENDING && state->next_wall_ms > now_wall_ms + DUE_SLACK_MS)
             continue;
@@ -111,12 +114,42 @@ static void release(struct dispatcher *dispatcher, struct message *message)
         decide(dispatcher, message);
 }
 
+/* A message's recipients that are not done with. */
+struct recipients_left {
+    uint32_t pending;
+    uint32_t in_doubt; /* and held */
+    uint32_t bounced;  /* of which the sender was not told yet */
+};
+
+static void link_loaded(struct dispatcher *dispatcher, struct message *message)
+{
+    message->loaded_prev = NULL;
+    message->loaded_next = dispatcher->loaded;
+    if (dispatcher->loaded)
+        dispatcher->loaded->loaded_prev = message;
+    dispatcher->loaded = message;
+    dispatcher->num_messages++;
+}
+
+static void unlink_loaded(struct dispatcher *dispatcher, struct message *message)
+{
+    CHECK(dispatcher->num_messages > 0);
+    if (message->loaded_prev)
+        message->loaded_prev->loaded_next = message->loaded_next;
+    else
+        dispatcher->loaded = message->loaded_next;
+    if (message->loaded_next)
+        message->loaded_next->loaded_prev = message->loaded_prev;
+    dispatcher->num_messages--;
+}
+
 void dispatcher_start_message(struct dispatcher *dispatcher, struct message *message)
 {
     uint32_t num_recipients = (uint32_t)message->envelope.recipients.num;
     uint32_t *indexes = mem_zalloc(num_recipients, sizeof *indexes);
-    uint32_t num = dispatcher->stopping ? 0 : collect_due(message, indexes);
-    dispatcher->num_messages++;
+    bool may_try = dispatcher_begin_operation(message) && !dispatcher->stopping;
+    uint32_t num = may_try ? collect_due(dispatcher, message, indexes) : 0;
+    link_loaded(dispatcher, message);
     message->num_active = 1; /* ours, until all groups are on their way */
     qsort_r(indexes, num, sizeof *indexes, by_domain, message);
     for (uint32_t from = 0; from < num;) {
@@ -140,7 +173,9 @@ static void apply(struct dispatcher *dispatcher, struct message *message,
     int64_t now_wall_ms = clock_wall_ms();
     state->attempts = (uint16_t)(delivery->attempt < UINT16_MAX ? delivery->attempt : UINT16_MAX);
     message->event = delivery->attempt > message->event ? delivery->attempt : message->event;
-    if (outcome->kind == OUTCOME_DEFERRED &&
+    bool is_held = outcome->kind == OUTCOME_DEFERRED && outcome->in_doubt &&
+                   dispatcher->services.config->queue.hold_in_doubt;
+    if (outcome->kind == OUTCOME_DEFERRED && !is_held &&
         !retry_next_wall_ms(&dispatcher->services.config->retry, state->attempts, random_bits(),
                             now_wall_ms, message->expiry_wall_ms, &state->next_wall_ms))
         *outcome = outcome_expired(outcome);
@@ -149,6 +184,7 @@ static void apply(struct dispatcher *dispatcher, struct message *message,
     snprintf(state->mx, sizeof state->mx, "%.*s", RECIPIENT_MX_MAX - 1, delivery->trace.mx);
     state->status = outcome->kind == OUTCOME_DELIVERED ? RECIPIENT_DELIVERED
                     : outcome->kind == OUTCOME_BOUNCED ? RECIPIENT_BOUNCED
+                    : is_held                          ? RECIPIENT_IN_DOUBT
                                                        : RECIPIENT_PENDING;
 }
 
@@ -272,6 +308,13 @@ static void compose_dsn(struct dispatcher *dispatcher, struct message *message)
     free(rows);
 }
 
+static void compose_dsn_if_due(struct dispatcher *dispatcher, struct message *message,
+                               uint32_t num_bounced)
+{
+    if (num_bounced && message->envelope.sender.mailbox[0] != '\0')
+        compose_dsn(dispatcher, message);
+}
+
 static void hand_to_journal(struct dispatcher *dispatcher, struct message *message, unsigned kind)
 {
     message->item.kind = kind;
@@ -280,8 +323,7 @@ static void hand_to_journal(struct dispatcher *dispatcher, struct message *messa
 
 static void free_message(struct dispatcher *dispatcher, struct message *message, unsigned kind)
 {
-    CHECK(dispatcher->num_messages > 0);
-    dispatcher->num_messages--;
+    unlink_loaded(dispatcher, message);
     message->item.kind = kind;
     mailbox_post(dispatcher->services.pickup, &message->item);
     dispatcher_check_done(dispatcher);
@@ -301,6 +343,7 @@ static struct waiting *entry_of(const struct message *message)
     struct waiting *waiting = waiting_new(&snapshot);
     waiting->expiry_wall_ms = message->expiry_wall_ms;
     waiting->site_hash = message->site_hash;
+    waiting->operation = message->operation;
     return waiting;
 }
 
@@ -321,32 +364,54 @@ static void unload(struct dispatcher *dispatcher, struct message *message)
     free_message(dispatcher, message, PICKUP_KEEP_CLAIM);
 }
 
+static unsigned decision_of(struct message *message, const struct recipients_left *left)
+{
+    bool null_sender = message->envelope.sender.mailbox[0] == '\0';
+    if (message->operation == QUEUE_REMOVE)
+        return MESSAGE_REMOVE;
+    if (message->operation == QUEUE_HOLD && left->pending)
+        return MESSAGE_HOLD;
+    if (left->pending)
+        return MESSAGE_DEFER;
+    if (left->in_doubt)
+        return MESSAGE_HOLD;
+    if (!left->bounced || !null_sender)
+        return MESSAGE_REMOVE;
+    snprintf(message->bad_reason, sizeof message->bad_reason,
+             "a message of the null sender cannot be delivered (double bounce)");
+    return MESSAGE_BAD;
+}
+
+static struct recipients_left count_left(const struct dispatcher *dispatcher,
+                                         const struct message *message)
+{
+    bool holds = dispatcher->services.config->queue.hold_in_doubt;
+    struct recipients_left left = {0};
+    for (size_t i = 0; i < message->envelope.recipients.num; i++) {
+        const struct recipient_state *state = &message->recipients[i];
+        bool is_held = holds && state->status == RECIPIENT_IN_DOUBT;
+        left.in_doubt += is_held;
+        left.pending += !is_held && !is_final(state);
+        left.bounced += state->status == RECIPIENT_BOUNCED;
+    }
+    return left;
+}
+
 static void decide(struct dispatcher *dispatcher, struct message *message)
 {
-    uint32_t num = (uint32_t)message->envelope.recipients.num;
-    uint32_t pending = 0;
-    uint32_t bounced = 0;
-    for (uint32_t i = 0; i < num; i++) {
-        pending += !is_final(&message->recipients[i]);
-        bounced += message->recipients[i].status == RECIPIENT_BOUNCED;
-    }
-    bool null_sender = message->envelope.sender.mailbox[0] == '\0';
-    message->next_wall_ms = recipients_due_wall_ms(message->recipients, num);
-    if (pending && message->next_wall_ms == 0 && bounced == 0) {
+    struct recipients_left left = count_left(dispatcher, message);
+    unsigned decision = decision_of(message, &left);
+    message->next_wall_ms =
+        recipients_due_wall_ms(message->recipients, (uint32_t)message->envelope.recipients.num,
+                               dispatcher->services.config->queue.hold_in_doubt);
+    bool moves = message->operation == QUEUE_RELEASE;
+    if (decision == MESSAGE_DEFER && message->next_wall_ms == 0 && left.bounced == 0 && !moves) {
         unload(dispatcher, message);
         return;
     }
-    if (bounced && !null_sender)
-        compose_dsn(dispatcher, message);
-    if (pending) {
-        hand_to_journal(dispatcher, message, MESSAGE_DEFER);
-    } else if (bounced && null_sender) {
-        snprintf(message->bad_reason, sizeof message->bad_reason,
-                 "a message of the null sender cannot be delivered (double bounce)");
-        hand_to_journal(dispatcher, message, MESSAGE_BAD);
-    } else {
-        hand_to_journal(dispatcher, message, MESSAGE_REMOVE);
-    }
+    if (decision != MESSAGE_REMOVE || message->operation != QUEUE_REMOVE)
+        compose_dsn_if_due(dispatcher, message, left.bounced);
+    hand_to_journal(dispatcher, message, decision);
 }
 
 static bool is_gone(const struct message *message)
@@ -354,11 +419,22 @@ static bool is_gone(const struct message *message)
     return message->result_errno == ENOENT || message->result_errno == ESTALE;
 }
 
+/* An operation that could not be carried out is asked for again, one that was is done with; what
+ * was asked for meanwhile is still to come. */
+static void end_operation(struct message *message)
+{
+    bool failed = message->result_errno != 0;
+    if (message->item.kind == MESSAGE_REMOVE && failed)
+        message->operation = QUEUE_REMOVE;
+    if (message->item.kind == MESSAGE_HOLD && !failed && message->operation == QUEUE_HOLD)
+        message->operation = QUEUE_NO_OPERATION;
+}
+
 void dispatcher_message_back(struct dispatcher *dispatcher, struct message *message)
 {
-    bool deferred = message->item.kind == MESSAGE_DEFER;
-    if (message->result_errno == 0 ? !deferred : is_gone(message)) {
-        if (deferred) {
+    bool stays = message->item.kind == MESSAGE_DEFER || message->item.kind == MESSAGE_HOLD;
+    if (message->result_errno == 0 ? !stays : is_gone(message)) {
+        if (stays) {
             log_warning("%s: its file is gone, so its delivery is cancelled", message->id_text);
             if (!journal_append_removed(dispatcher->services.journal, message->id))
                 log_error("%s: the journal cannot store that", message->id_text);
@@ -369,10 +445,12 @@ void dispatcher_message_back(struct dispatcher *dispatcher, struct message *mess
     if (message->result_errno)
         log_error("%s: %s: %s; it stays and is tried again", message->id_text, message->path,
                   strerror(message->result_errno));
+    end_operation(message);
+    bool moved = stays && message->result_errno == 0;
     struct waiting *waiting = entry_of(message);
-    if (!deferred)
+    waiting->due_wall_ms = message->operation ? 0 : message->next_wall_ms;
+    if (!moved)
         waiting->due_wall_ms = clock_wall_ms() + UNREADABLE_WAIT_MS;
-    dispatcher_add_waiting(dispatcher, waiting);
-    bool moved = deferred && message->result_errno == 0;
+    dispatcher_add_entry(dispatcher, waiting, moved && message->item.kind == MESSAGE_HOLD);
     free_message(dispatcher, message, moved ? PICKUP_FREE : PICKUP_KEEP_CLAIM);
 }

@@ -34,10 +34,24 @@ static bool record_outcomes(struct journal_thread *thread, struct delivery *deli
     return delivery->recorded;
 }
 
-static bool record_deferral(struct journal_thread *thread, struct message *message)
+static bool stays(const struct message *message)
+{
+    return message->item.kind == MESSAGE_DEFER || message->item.kind == MESSAGE_HOLD;
+}
+
+/* Where a message that stays in the spool goes. */
+static void path_to_stay(const struct message *message, char out[SPOOL_PATH_MAX])
+{
+    if (message->item.kind == MESSAGE_HOLD)
+        spool_hold_path(message->id, out);
+    else
+        spool_deferred_path(message->id, out);
+}
+
+static bool record_snapshot(struct journal_thread *thread, struct message *message)
 {
     char path[SPOOL_PATH_MAX];
-    spool_deferred_path(message->id, path);
+    path_to_stay(message, path);
     struct journal_message snapshot = {
         .id = message->id,
         .path = path,
@@ -89,9 +103,9 @@ static bool prepare(struct journal_thread *thread)
             continue;
         if (!write_dsn(thread, m))
             return false;
-        if (m->item.kind == MESSAGE_DEFER) {
+        if (stays(m)) {
             mark_notified(m);
-            if (!record_deferral(thread, m))
+            if (!record_snapshot(thread, m))
                 return false;
         }
         m->recorded = true;
@@ -99,12 +113,12 @@ static bool prepare(struct journal_thread *thread)
     return true;
 }
 
-static int move_to_deferred(struct journal_thread *thread, struct message *message)
+static int move_to_stay(struct journal_thread *thread, struct message *message)
 {
     const struct spool *spool = thread->services.spool;
     bool sync = thread->services.config->queue.sync;
     char to[SPOOL_PATH_MAX];
-    spool_deferred_path(message->id, to);
+    path_to_stay(message, to);
     if (strcmp(message->path, to) == 0)
         return 0;
     int rc = spool_move(spool, message->path, to, &message->identity, sync);
@@ -127,7 +141,8 @@ static int carry_out(struct journal_thread *thread, struct message *message)
     const struct spool *spool = thread->services.spool;
     switch ((enum message_item_kind)message->item.kind) {
     case MESSAGE_DEFER:
-        return move_to_deferred(thread, message);
+    case MESSAGE_HOLD:
+        return move_to_stay(thread, message);
     case MESSAGE_BAD:
         return spool_move_to_bad(spool, message->path, &message->identity, message->bad_reason);
     case MESSAGE_REMOVE:
@@ -146,8 +161,7 @@ static void sync_folders(struct journal_thread *thread, const struct message *fi
     for (const struct message *m = first; m; m = m->next) {
         const char *slash = strrchr(m->path, '/');
         size_t len = slash ? (size_t)(slash - m->path) : 0;
-        if (m->item.kind == MESSAGE_DEFER ||
-            (synced && len == synced_len && memcmp(synced, m->path, len) == 0))
+        if (stays(m) || (synced && len == synced_len && memcmp(synced, m->path, len) == 0))
             continue;
         int rc = spool_sync_folder_of(thread->services.spool, m->path);
         if (rc < 0)
@@ -161,9 +175,8 @@ static void sync_folders(struct journal_thread *thread, const struct message *fi
  * and is new mail. Either way the journal may forget this message. */
 static bool is_gone(const struct message *message)
 {
-    return message->item.kind != MESSAGE_DEFER &&
-           (message->result_errno == 0 || message->result_errno == ENOENT ||
-            message->result_errno == ESTALE);
+    return !stays(message) && (message->result_errno == 0 || message->result_errno == ENOENT ||
+                               message->result_errno == ESTALE);
 }
 
 static void hand_back_messages(struct journal_thread *thread)

@@ -4,8 +4,8 @@
  * dispatcher for what had no route; outcomes that are not stored yet are stored here. After the
  * commit they go on to the dispatcher with the same kind.
  *
- * Messages with a decision (MESSAGE_REMOVE, MESSAGE_DEFER, MESSAGE_BAD) come from the dispatcher.
- * Order for each: DSN written and synced -> for DEFER the snapshot appended and committed -> the
+ * Messages with a decision (MESSAGE_REMOVE, _DEFER, _HOLD, _BAD) come from the dispatcher. Order
+ * for each: DSN written and synced -> for DEFER and HOLD the snapshot appended and committed -> the
  * file unlinked or moved -> its folders synced -> `removed` appended. Then it goes back to the
  * dispatcher with the same kind and result_errno.
  *
@@ -17,7 +17,7 @@
 #include "router/pauses.h"
 #include "router/worker.h"
 
-enum message_item_kind { MESSAGE_REMOVE = 10, MESSAGE_DEFER, MESSAGE_BAD };
+enum message_item_kind { MESSAGE_REMOVE = 10, MESSAGE_DEFER, MESSAGE_HOLD, MESSAGE_BAD };
 
 struct journal_thread_services {
     const struct config *config;

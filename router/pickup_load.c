@@ -361,6 +361,7 @@ enum load_result pickup_load_waiting(struct pickup *pickup, struct waiting *wait
     message->arrived_wall_ms = waiting->arrived_wall_ms;
     message->was_waiting = true;
     message->was_new = strncmp(waiting->path, "new/", 4) == 0;
+    message->operation = waiting->operation;
     enum load_result result = load_open_file(pickup, fd, message, out, out_wait_ms);
     close(fd);
     if (result == LOAD_DONE)

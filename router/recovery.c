@@ -13,6 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
+struct walk {
+    struct table *table;
+    struct waiting_set *unmet; /* entries of the table whose file was not met yet */
+    const struct spool *spool;
+    void (*on_claim)(void *ctx, const struct file_identity *identity);
+    void *ctx;
+};
+
 static bool read_identity(int folder, const char *name, struct file_identity *out)
 {
     int fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -22,14 +30,6 @@ static bool read_identity(int folder, const char *name, struct file_identity *ou
     return read;
 }
 
-struct walk {
-    struct waiting_set *known;
-    const struct spool *spool;
-    void (*on_claim)(void *ctx, const struct file_identity *identity);
-    void *ctx;
-    size_t num_known; /* entries sorted, of those that the journal knew */
-};
-
 static void set_path(struct waiting *waiting, const char *path)
 {
     char *copy = mem_strdup(path);
@@ -37,39 +37,77 @@ static void set_path(struct waiting *waiting, const char *path)
     waiting->path = copy;
 }
 
+/* The crash came between the record and the rename. */
+static bool move_as_recorded(const struct walk *walk, const char *path,
+                             const struct waiting *waiting)
+{
+    int rc = spool_move(walk->spool, path, waiting->path, &waiting->identity, true);
+    if (rc < 0) {
+        log_error("%s: cannot be moved to %s, as recorded: %s", path, waiting->path, strerror(-rc));
+        return false;
+    }
+    (void)spool_sync_folder_of(walk->spool, path);
+    (void)spool_sync_folder_of(walk->spool, waiting->path);
+    log_info("%s: moved to %s, as recorded before the restart", path, waiting->path);
+    return true;
+}
+
 static void meet_in_new(struct walk *walk, int folder, const char *path, const struct dirent *entry)
 {
     struct file_identity identity;
-    if (!waiting_set_knows_inode(walk->known, entry->d_ino) ||
+    if (!waiting_set_knows_inode(walk->unmet, entry->d_ino) ||
         !read_identity(folder, entry->d_name, &identity))
         return;
-    struct waiting *waiting = waiting_set_find(walk->known, &identity);
+    struct waiting *waiting = waiting_set_find(walk->unmet, &identity);
     if (!waiting)
         return;
-    if (strncmp(waiting->path, "new/", 4) != 0 &&
-        spool_move(walk->spool, path, waiting->path, &identity, true) == 0) {
-        (void)spool_sync_folder_of(walk->spool, path);
-        (void)spool_sync_folder_of(walk->spool, waiting->path);
-        log_info("%s: moved to %s, as recorded before the restart", path, waiting->path);
+    if (strncmp(waiting->path, "new/", 4) != 0 && move_as_recorded(walk, path, waiting))
         return;
-    }
     set_path(waiting, path);
     walk->on_claim(walk->ctx, &identity);
 }
 
-static void meet_in_deferred(struct walk *walk, int folder, const char *path,
-                             const struct dirent *entry)
+static void add(struct table *table, struct waiting *waiting)
 {
-    struct journal_message orphan = {.path = path};
-    if (!queue_id_parse(bytes_of(entry->d_name), &orphan.id))
+    if (spool_path_is_held(waiting->path))
+        table_add_held(table, waiting);
+    else
+        table_add(table, waiting);
+}
+
+static void add_orphan(struct walk *walk, int folder, const char *path, uint64_t id,
+                       const char *name)
+{
+    struct journal_message orphan = {.id = id, .path = path};
+    if (!read_identity(folder, name, &orphan.identity))
         return;
-    if (waiting_set_has_id(walk->known, walk->num_known, orphan.id))
-        return;
-    if (!read_identity(folder, entry->d_name, &orphan.identity))
-        return;
-    log_warning("%s: the journal does not know it; every recipient is tried", path);
     orphan.arrived_wall_ms = orphan.identity.mtime_ns / 1000000;
-    waiting_set_add(walk->known, waiting_new(&orphan));
+    struct waiting *waiting = waiting_new(&orphan);
+    if (spool_path_is_held(path))
+        log_warning("%s: the journal does not know it; it is held", path);
+    else
+        log_warning("%s: the journal does not know it; every recipient is tried", path);
+    waiting->is_met = true;
+    add(walk->table, waiting);
+}
+
+/* deferred/xx/ID and hold/ID: the name is the id. */
+static void meet_under_id(struct walk *walk, int folder, const char *path,
+                          const struct dirent *entry)
+{
+    uint64_t id;
+    if (!queue_id_parse(bytes_of(entry->d_name), &id)) {
+        log_warning("%s: not a queue id; it is left alone", path);
+        return;
+    }
+    struct waiting *waiting = table_find(walk->table, id);
+    if (!waiting) {
+        add_orphan(walk, folder, path, id, entry->d_name);
+        return;
+    }
+    waiting->is_met = true;
+    if (strcmp(waiting->path, path) != 0 && !move_as_recorded(walk, path, waiting))
+        set_path(waiting, path);
 }
 
 /* Calls meet for each file of the folder and, one level down, of its subfolders. */
@@ -100,17 +138,28 @@ static void walk_folder(struct walk *walk, const char *path, bool is_top,
     closedir(dir);
 }
 
+/* Those that were met are in the table only; the others are few, and may be found in new/. */
+static void keep_unmet(struct waiting_set *known)
+{
+    size_t num = 0;
+    for (size_t i = 0; i < known->num; i++)
+        if (!known->items[i]->is_met)
+            known->items[num++] = known->items[i];
+    known->num = num;
+}
+
 void recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
                      void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx)
 {
-    struct walk walk = {.known = known, .spool = spool, .on_claim = on_claim, .ctx = ctx};
+    struct walk walk = {
+        .table = table, .unmet = known, .spool = spool, .on_claim = on_claim, .ctx = ctx};
+    for (size_t i = 0; i < known->num; i++)
+        add(table, known->items[i]);
+    walk_folder(&walk, "deferred", true, meet_under_id);
+    walk_folder(&walk, "hold", true, meet_under_id);
+    keep_unmet(known);
     waiting_set_sort_by_inode(known);
     walk_folder(&walk, "new", true, meet_in_new);
-    waiting_set_sort_by_id(known);
-    walk.num_known = known->num;
-    walk_folder(&walk, "deferred", true, meet_in_deferred);
-    for (size_t i = 0; i < known->num; i++)
-        table_add(table, known->items[i]);
     known->num = 0; /* the table owns them now */
     waiting_set_fini(known);
 }

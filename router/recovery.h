@@ -4,9 +4,12 @@
  *   journal says     file is           then
  *   deferred/xx/ID   there             it waits with its schedule
  *   deferred/xx/ID   still in new/     it is moved now: the crash came between record and rename
+ *   hold/ID          there             it is held
+ *   hold/ID          elsewhere         it is moved now, for the same reason
  *   new/NAME         there, the same   it waits, due now; pickup has a claim on it
  *   anything         nowhere           found out when it is due: cancelled, with a word in the log
  *   nothing          in deferred/      a new message, due now: a double is better than a loss
+ *   nothing          in hold/          it is held: somebody put it there
  *   nothing          in new/           pickup finds it
  */
 #ifndef SLUICE_ROUTER_RECOVERY_H

@@ -310,7 +310,8 @@ static int stop(struct router *router)
     journal_thread_join(&router->journal_thread);
     resolver_stop(router->resolver);
     log_stop();
-    bool mail_left = router->dispatcher->done && router->dispatcher->table.num > 0;
+    const struct table *table = &router->dispatcher->table;
+    bool mail_left = router->dispatcher->done && table->num + table->num_held > 0;
     dispatcher_fini(router->dispatcher);
     pickup_fini(router->pickup);
     site_pool_free(router->site_pool);

@@ -42,6 +42,59 @@ static void entries_come_out_in_order_of_due_time(void **state)
     table_fini(&table);
 }
 
+static void entries_are_found_by_id_whether_they_wait_or_are_held(void **state)
+{
+    (void)state;
+    struct table table;
+    table_init(&table);
+    assert_null(table_find(&table, 1));
+    for (uint64_t id = 1; id <= 1000; id++) {
+        if (id % 3 == 0)
+            table_add_held(&table, entry(id, 0));
+        else
+            table_add(&table, entry(id, (int64_t)id));
+    }
+    assert_int_equal(table.num, 667);
+    assert_int_equal(table.num_held, 333);
+    for (uint64_t id = 1; id <= 1000; id++) {
+        assert_int_equal(table_find(&table, id)->id, id);
+        assert_int_equal(table_holds(table_find(&table, id)), id % 3 == 0);
+    }
+    assert_null(table_find(&table, 1001));
+    /* Held ones are never due, until they are given a time. */
+    table_move(&table, table_find(&table, 999), 0);
+    assert_int_equal(table.num_held, 332);
+    for (size_t left = 668; left; left--) {
+        struct waiting *first = table_take_first(&table);
+        assert_int_equal(left == 668, first->id == 999);
+        assert_null(table_find(&table, first->id));
+        waiting_free(first);
+    }
+    assert_null(table_take_first(&table));
+    assert_non_null(table_find(&table, 3));
+    table_fini(&table);
+}
+
+static void recipients_that_wait_can_be_made_due(void **state)
+{
+    (void)state;
+    struct recipient_state in[2] = {
+        {.status = RECIPIENT_PENDING, .attempts = 2, .next_wall_ms = 99, .last.text = "busy"},
+        {.status = RECIPIENT_PENDING, .attempts = 3, .next_wall_ms = 98, .last.text = "later"}};
+    struct recipient_state out[2];
+    struct journal_message message = {
+        .id = 5, .path = "new/a", .num_recipients = 2, .recipients = in};
+    struct waiting *waiting = waiting_new(&message);
+    waiting_make_due(waiting);
+    waiting_states(waiting, out);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(out[i].next_wall_ms, 0);
+        assert_int_equal(out[i].attempts, in[i].attempts);
+        assert_string_equal(out[i].last.text, in[i].last.text);
+    }
+    waiting_free(waiting);
+}
+
 static void states_come_back_as_they_went_in(void **state)
 {
     (void)state;
@@ -91,9 +144,11 @@ static void a_message_in_doubt_or_finished_is_due_at_once(void **state)
     struct recipient_state doubt[2] = {{.status = RECIPIENT_PENDING, .next_wall_ms = 1000},
                                        {.status = RECIPIENT_IN_DOUBT, .next_wall_ms = 5000}};
     struct recipient_state done[1] = {{.status = RECIPIENT_DELIVERED, .next_wall_ms = 5000}};
-    assert_int_equal(recipients_due_wall_ms(doubt, 2), 0);
-    assert_int_equal(recipients_due_wall_ms(doubt, 1), 1000);
-    assert_int_equal(recipients_due_wall_ms(done, 1), 0);
+    assert_int_equal(recipients_due_wall_ms(doubt, 2, false), 0);
+    assert_int_equal(recipients_due_wall_ms(doubt, 2, true), 1000);
+    assert_int_equal(recipients_due_wall_ms(&doubt[1], 1, true), 0);
+    assert_int_equal(recipients_due_wall_ms(doubt, 1, false), 1000);
+    assert_int_equal(recipients_due_wall_ms(done, 1, false), 0);
 }
 
 static void an_entry_of_which_only_an_intent_is_known_arrived_when_its_id_was_given(void **state)
@@ -111,6 +166,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_come_out_in_order_of_due_time),
+        cmocka_unit_test(entries_are_found_by_id_whether_they_wait_or_are_held),
+        cmocka_unit_test(recipients_that_wait_can_be_made_due),
         cmocka_unit_test(states_come_back_as_they_went_in),
         cmocka_unit_test(an_entry_of_which_only_an_intent_is_known_arrived_when_its_id_was_given),
         cmocka_unit_test(a_message_in_doubt_or_finished_is_due_at_once),

@@ -33,27 +33,10 @@ static void a_file_is_found_by_its_whole_identity(void **state)
     assert_int_equal(set.num, 0);
 }
 
-static void an_id_is_found_among_those_that_were_sorted(void **state)
-{
-    (void)state;
-    struct waiting_set set = {0};
-    assert_false(waiting_set_has_id(&set, 0, 1));
-    add(&set, 30, 1, 1);
-    add(&set, 10, 2, 1);
-    add(&set, 20, 3, 1);
-    waiting_set_sort_by_id(&set);
-    size_t num = set.num;
-    add(&set, 5, 4, 1); /* appended behind them, as recovery does */
-    for (uint64_t id = 0; id < 40; id++)
-        assert_int_equal(waiting_set_has_id(&set, num, id), id == 10 || id == 20 || id == 30);
-    waiting_set_fini(&set);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_found_by_its_whole_identity),
-        cmocka_unit_test(an_id_is_found_among_those_that_were_sorted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

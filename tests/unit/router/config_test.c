@@ -210,7 +210,7 @@ static void what_is_wrong_is_told_with_file_line_and_what_was_expected(void **st
         {"queue { content_memory = \"64Q\" }", "test.conf:1: ", "not understood", "a size"},
         {"queue { content_memory = \"99999999999999T\" }", "test.conf:1: ", "not understood", "1T"},
         {"queue { durability = \"strict\" }", "test.conf:1: ", "not available yet", "\"group\""},
-        {"queue { in_doubt = \"hold\" }", "test.conf:1: ", "not available yet", "\"retry\""},
+        {"queue { in_doubt = \"drop\" }", "test.conf:1: ", "unknown", "\"retry\" or \"hold\""},
         {"queue { durability = \"often\" }", "test.conf:1: ", "unknown", "\"none\" or \"group\""},
         {"tls { level = \"dane\" }", "test.conf:1: ", "not available yet", "\"encrypt\""},
         {"tls { level = \"dan\" }", "test.conf:1: ", "unknown", "\"encrypt\""},

@@ -1,0 +1,98 @@
+"""Attempts in doubt: the connection is lost, or the router killed, between the final dot and its
+reply. With queue.in_doubt = hold nobody gets such a message twice, and it waits in hold/."""
+import os
+
+import pytest
+
+from bugs import BUGS, Good
+from harness import EX_OK, EX_TEMPFAIL, Router, message, wait_for
+from peer import Peer
+
+AT_ONCE = {"minimum": "1s", "maximum": "1s", "jitter_percent": 0}
+
+
+def holding(peer, other=None, in_doubt="hold"):
+    config = {"pickup": {"settle": "0s"}, "retry": AT_ONCE, "queue": {"in_doubt": in_doubt},
+              'destination "*"': {"next_hop": peer.next_hop}}
+    if other:
+        config['destination "other.test"'] = {"next_hop": other.next_hop}
+    return config
+
+
+def statuses(row):
+    return [r["status"] for r in row["recipients"]]
+
+
+def test_a_connection_lost_after_the_dot_is_held_and_never_sent_again(tmp_path):
+    with Peer(BUGS["close-after-dot"]) as peer:
+        router = Router(tmp_path, holding(peer))
+        router.spool.drop("m", message(["u@d.test"], ident="m"))
+        result = router.drain()
+        assert result.code == EX_TEMPFAIL
+        assert result.one("deferred")["in_doubt"] is True
+        assert "next" not in result.one("deferred")
+        (held,) = router.spool.files()
+        assert held.startswith("hold/")
+        (row,) = router.queue()
+        assert (row["path"], row["held"], statuses(row)) == (held, "in doubt", ["in doubt"])
+        # Nothing is left to wait for, and a restart leaves it where it is.
+        again = router.drain("--until-empty")
+        assert (again.code, again.log) == (EX_TEMPFAIL, [])
+        assert router.spool.files() == [held]
+        assert statuses(router.queue()[0]) == ["in doubt"]
+        assert len(peer.messages) == 1
+
+
+def test_the_others_of_the_message_go_on_before_it_is_held(tmp_path):
+    with Peer(BUGS["close-after-dot"]) as peer, Peer(BUGS["451-at-data"]) as busy:
+        router = Router(tmp_path, holding(peer, busy))
+        router.spool.drop("m", message(["u@d.test", "v@other.test"], ident="m"))
+        router.drain()
+        (waits,) = router.spool.files()
+        assert waits.startswith("deferred/")
+        assert sorted(statuses(router.queue()[0])) == ["in doubt", "pending"]
+    with Peer(Good) as other, Peer(Good) as never:
+        router.config['destination "other.test"']["next_hop"] = other.next_hop
+        router.config['destination "*"']["next_hop"] = never.next_hop
+        assert router.drain("--until-empty").code == EX_TEMPFAIL
+        (held,) = router.spool.files()
+        assert held.startswith("hold/")
+        assert sorted(statuses(router.queue()[0])) == ["delivered", "in doubt"]
+        assert len(other.messages) == 1 and len(never.messages) == 0
+
+
+@pytest.mark.parametrize("in_doubt", ["hold", "retry"])
+def test_killed_between_dot_and_reply(tmp_path, in_doubt):
+    with Peer(BUGS["silent-after-dot"]) as peer:
+        router = Router(tmp_path, holding(peer, in_doubt=in_doubt))
+        router.spool.drop("m", message(["u@d.test"], ident="m"))
+        router.start()
+        wait_for(lambda: peer.messages, "the message to be sent")
+        router.kill()
+    with Peer(Good) as peer:
+        router.config['destination "*"']["next_hop"] = peer.next_hop
+        result = router.drain()
+        if in_doubt == "retry":
+            assert result.code == EX_OK and len(peer.messages) == 1 and router.spool.is_empty()
+            return
+        assert result.code == EX_TEMPFAIL and len(peer.messages) == 0
+        (held,) = router.spool.files()
+        assert held.startswith("hold/")
+        assert router.queue()[0]["held"] == "in doubt"
+
+
+def test_a_file_that_somebody_puts_into_hold_stays_there(tmp_path):
+    with Peer(Good) as peer:
+        router = Router(tmp_path, holding(peer))
+        (router.spool.path / "hold").mkdir()
+        router.spool.drop("first", message(["u@d.test"], ident="first"))
+        assert router.drain().code == EX_OK
+        known = "0123456789abc"
+        os.rename(router.spool.drop("m", message(["u@d.test"], ident="m")), router.spool.path / "hold" / known)
+        os.rename(router.spool.drop("n", message(["u@d.test"], ident="n")), router.spool.path / "hold" / "no-id")
+        result = router.drain()
+        assert result.code == EX_TEMPFAIL
+        assert "the journal does not know it; it is held" in result.stderr
+        assert "not a queue id; it is left alone" in result.stderr
+        assert len(peer.messages) == 1
+        assert {row["held"] for row in router.queue()} == {"operator"}

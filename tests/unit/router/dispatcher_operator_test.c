@@ -1,0 +1,143 @@
+/* What operators ask for: which answer, and what an entry or a loaded message carries from then on.
+ * The way to hold/ and back is walked in tests/e2e/doubt_test.py. */
+#include "base/memory.h"
+#include "router/dispatcher.h"
+#include "tests/unit/cmocka_prelude.h"
+
+struct fixture {
+    struct config config;
+    struct dispatcher dispatcher;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = mem_zalloc(1, sizeof *fixture);
+    struct dispatcher_services services = {.config = &fixture->config};
+    assert_true(dispatcher_init(&fixture->dispatcher, &services));
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    dispatcher_fini(&fixture->dispatcher);
+    free(fixture);
+    return 0;
+}
+
+static struct waiting *add(struct fixture *fixture, uint64_t id, const char *path, uint8_t status)
+{
+    struct recipient_state recipient = {.status = status, .next_wall_ms = INT64_MAX - 1};
+    struct journal_message message = {
+        .id = id, .path = path, .num_recipients = 1, .recipients = &recipient};
+    struct waiting *waiting = waiting_new(&message);
+    dispatcher_add_entry(&fixture->dispatcher, waiting, spool_path_is_held(path));
+    return waiting;
+}
+
+static void a_message_that_waits_is_held_and_taken_back(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dispatcher *dispatcher = &fixture->dispatcher;
+    struct waiting *waiting = add(fixture, 7, "deferred/07/x", RECIPIENT_PENDING);
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_RELEASE, 7), QUEUE_NOT_HELD);
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_HOLD, 7), QUEUE_DONE);
+    assert_int_equal(waiting->operation, QUEUE_HOLD);
+    assert_int_equal(waiting->due_wall_ms, 0); /* loaded now, to be moved */
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_RELEASE, 7), QUEUE_DONE);
+    assert_int_equal(waiting->operation, QUEUE_NO_OPERATION);
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_REMOVE, 7), QUEUE_DONE);
+    assert_int_equal(waiting->operation, QUEUE_REMOVE);
+}
+
+static void a_retry_is_due_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct recipient_state recipient;
+    struct waiting *waiting = add(fixture, 7, "deferred/07/x", RECIPIENT_PENDING);
+    waiting->site_hash = 5;
+    assert_int_equal(dispatcher_operate(&fixture->dispatcher, QUEUE_RETRY, 7), QUEUE_DONE);
+    waiting_states(waiting, &recipient);
+    assert_int_equal(recipient.next_wall_ms, 0);
+    assert_int_equal(waiting->due_wall_ms, 0);
+    assert_int_equal(waiting->site_hash, 0);
+}
+
+static void a_held_message_only_leaves_by_release_or_remove(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dispatcher *dispatcher = &fixture->dispatcher;
+    struct waiting *waiting = add(fixture, 7, "hold/x", RECIPIENT_IN_DOUBT);
+    assert_true(table_holds(waiting));
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_RETRY, 7), QUEUE_HELD_ALREADY);
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_HOLD, 7), QUEUE_HELD_ALREADY);
+    assert_true(table_holds(waiting));
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_RELEASE, 7), QUEUE_DONE);
+    assert_false(table_holds(waiting));
+    assert_ptr_equal(table_first(&dispatcher->table), waiting);
+}
+
+static void an_id_that_may_be_on_its_way_is_busy(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dispatcher *dispatcher = &fixture->dispatcher;
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_HOLD, 7), QUEUE_UNKNOWN);
+    dispatcher->num_loads = 1;
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_HOLD, 7), QUEUE_BUSY);
+    dispatcher->num_loads = 0;
+    dispatcher->stopping = true;
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_HOLD, 7), QUEUE_BUSY);
+}
+
+static void a_loaded_message_carries_the_wish(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dispatcher *dispatcher = &fixture->dispatcher;
+    struct message message = {.id = 7, .path = (char *)(uintptr_t) "new/a"};
+    dispatcher->loaded = &message;
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_HOLD, 7), QUEUE_DONE);
+    assert_int_equal(message.operation, QUEUE_HOLD);
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_REMOVE, 7), QUEUE_DONE);
+    assert_int_equal(message.operation, QUEUE_REMOVE);
+    message.operation = QUEUE_NO_OPERATION;
+    message.item.kind = MESSAGE_HOLD; /* on its way to hold/ */
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_RETRY, 7), QUEUE_HELD_ALREADY);
+    assert_int_equal(dispatcher_operate(dispatcher, QUEUE_RELEASE, 7), QUEUE_DONE);
+    assert_int_equal(message.operation, QUEUE_RELEASE);
+    dispatcher->loaded = NULL;
+}
+
+static void a_release_resolves_the_doubt_and_moves_before_it_tries(void **state)
+{
+    (void)state;
+    struct address address = {0};
+    struct recipient_state recipient = {.status = RECIPIENT_IN_DOUBT, .next_wall_ms = 5};
+    struct message message = {.path = (char *)(uintptr_t) "hold/x",
+                              .envelope.recipients = {.items = &address, .num = 1},
+                              .recipients = &recipient,
+                              .operation = QUEUE_RELEASE};
+    assert_false(dispatcher_begin_operation(&message));
+    assert_int_equal(recipient.status, RECIPIENT_PENDING);
+    assert_int_equal(recipient.next_wall_ms, 0);
+    assert_int_equal(message.operation, QUEUE_RELEASE);
+    message.path = (char *)(uintptr_t) "deferred/xx/x";
+    assert_true(dispatcher_begin_operation(&message));
+    assert_int_equal(message.operation, QUEUE_NO_OPERATION);
+    assert_true(message.was_released);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_message_that_waits_is_held_and_taken_back, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_retry_is_due_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_held_message_only_leaves_by_release_or_remove, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_id_that_may_be_on_its_way_is_busy, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_loaded_message_carries_the_wish, set_up, tear_down),
+        cmocka_unit_test(a_release_resolves_the_doubt_and_moves_before_it_tries),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
