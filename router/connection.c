@@ -316,43 +316,77 @@ static bool next_body(struct connection *connection)
 {
     if (connection->want_after_body != SMTP_WANT_BODY)
         return false;
-    connection->body = smtp_session_next_body(&connection->session, loop_of(connection)->now_ms,
-                                              &connection->want_after_body);
+    connection->body = smtp_session_next_body(&connection->session, &connection->want_after_body);
     return true;
 }
 
-/* Content out. True when the session's want may have changed. */
-static bool pump_body(struct connection *connection)
+static enum channel_status flush_body(struct connection *connection)
 {
-    struct channel *channel = &connection->channel;
+    size_t before = channel_unsent_len(&connection->channel);
+    enum channel_status status = channel_flush(&connection->channel);
+    if (channel_unsent_len(&connection->channel) < before)
+        smtp_session_body_progress(&connection->session, loop_of(connection)->now_ms);
+    return status;
+}
+
+/* Moves content into the channel, as much as it holds. OK: all of it is there, or no more is to be
+ * sent. */
+static enum channel_status fill_channel(struct connection *connection)
+{
     enum channel_status status = CHANNEL_OK;
     size_t taken = 0;
-    while (status == CHANNEL_OK) {
-        if (connection->body.len == 0 && !next_body(connection))
-            break;
-        if (connection->body.len == 0)
-            continue;
-        status = channel_write(channel, connection->body, &taken);
-        if (status == CHANNEL_OK) {
-            connection->body = bytes_from(connection->body, taken);
-        } else if (status == CHANNEL_WANT_WRITE) {
-            status = channel_flush(channel);
-            smtp_session_body_progress(&connection->session, loop_of(connection)->now_ms);
-        }
+    while (status == CHANNEL_OK && (connection->body.len > 0 || next_body(connection))) {
+        status = channel_write(&connection->channel, connection->body, &taken);
+        connection->body = bytes_from(connection->body, taken);
     }
-    if (status == CHANNEL_OK && connection->want_after_body != SMTP_WANT_CLOSE)
-        status = channel_flush(channel);
-    if (status == CHANNEL_WANT_WRITE || status == CHANNEL_WANT_READ) {
-        wait_for(connection, status == CHANNEL_WANT_WRITE ? LOOP_WRITE : LOOP_READ);
-        return false;
-    }
-    if (status != CHANNEL_OK) {
-        connection_lose(connection, TROUBLE_LOST, channel_error(channel));
+    return status;
+}
+
+/* Content out, one channelful a turn of the loop: a socket that takes all at once must keep neither
+ * the peer's words nor other connections waiting. OK: all of it has left, or no more is to. */
+static enum channel_status send_body(struct connection *connection)
+{
+    enum channel_status filled = fill_channel(connection);
+    if (filled == CHANNEL_FAILED || connection->want_after_body == SMTP_WANT_CLOSE)
+        return filled;
+    enum channel_status sent = flush_body(connection);
+    return sent == CHANNEL_OK ? filled : sent;
+}
+
+/* Hears what the peer has to say about content that it has not got yet. True when that ends the
+ * session. */
+static bool hear_early_end(struct connection *connection)
+{
+    bool more = true;
+    while (more && connection->want == SMTP_WANT_BODY)
+        more = read_some(connection);
+    return connection->want != SMTP_WANT_BODY;
+}
+
+/* Content out, early replies in (as pump_commands()). True when the session's want has changed. */
+static bool pump_body(struct connection *connection)
+{
+    if (connection->out.len) {
+        connection_lose(connection, TROUBLE_BROKEN_REPLY, "354 before DATA has left");
         return true;
     }
-    connection->delivery->trace.stamps.content_us = loop_of(connection)->now_us;
-    connection->want = connection->want_after_body;
-    return true;
+    enum channel_status sent = send_body(connection);
+    if (sent == CHANNEL_OK) {
+        connection->delivery->trace.stamps.content_us = loop_of(connection)->now_us;
+        connection->want = connection->want_after_body;
+        if (connection->want == SMTP_WANT_READ)
+            connection->want =
+                smtp_session_body_sent(&connection->session, loop_of(connection)->now_ms);
+        return true;
+    }
+    if (hear_early_end(connection))
+        return true;
+    if (sent == CHANNEL_FAILED || sent == CHANNEL_CLOSED) {
+        connection_lose(connection, TROUBLE_LOST, channel_error(&connection->channel));
+        return true;
+    }
+    wait_for(connection, LOOP_READ | LOOP_WRITE);
+    return false;
 }
 
 void connection_say_goodbye(struct connection *connection)

@@ -12,7 +12,7 @@ enum smtp_state {
     SMTP_STATE_TLS, /* the connection shakes hands */
     SMTP_STATE_IDLE,
     SMTP_STATE_ENVELOPE, /* MAIL, RCPT, DATA */
-    SMTP_STATE_BODY,     /* 354 was read, the dot has not been handed out */
+    SMTP_STATE_BODY,     /* 354 was read, the dot has not left */
     SMTP_STATE_FINAL,
     SMTP_STATE_LONE_DOT, /* 354 although nobody was accepted (RFC 2920 3.1) */
     SMTP_STATE_CLOSED,

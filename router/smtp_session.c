@@ -280,7 +280,7 @@ static void broken_reply(struct smtp_session *session, const char *what)
 }
 
 /* The peer answers before it has the content: a refusal is its word about the content, and since no
- * dot was sent nothing can have been accepted. Anything else makes no sense. */
+ * dot has left nothing can have been accepted. Anything else makes no sense. */
 static void early_reply(struct smtp_session *session)
 {
     if (!smtp_reply_is_refusal(session)) {

@@ -20,7 +20,8 @@ enum smtp_want {
     SMTP_WANT_READ, /* send what is in out, then feed replies; session->deadline_ms holds */
     SMTP_WANT_TLS, /* send out first (nothing is), start the handshake, then smtp_session_tls_done()
                       or give up */
-    SMTP_WANT_BODY, /* 354 was read: pull content with smtp_session_next_body() until it says END */
+    SMTP_WANT_BODY, /* 354 was read: pull content with smtp_session_next_body(), send it all, then
+                       smtp_session_body_sent(); meanwhile feed what the peer says */
     SMTP_WANT_IDLE, /* ready for smtp_session_begin(); if a transaction was under way, it is done */
     SMTP_WANT_CLOSE /* send out if possible (QUIT), then close; session->failure says why if no
                        transaction tells */
@@ -79,7 +80,7 @@ struct smtp_session {
     bool needs_rset;   /* the last transaction did not end with its final reply */
     bool mail_refused; /* replies to what was pipelined behind MAIL say nothing new */
     bool body_started; /* content octets have been handed out */
-    bool final_sent;   /* the final dot has been handed out: from here on loss means doubt */
+    bool body_ended;   /* the final dot has been handed out */
     bool split; /* 452/552 after an accepted recipient: the refused ones go in a next transaction */
     uint64_t body_len; /* octets of content handed out */
     int64_t body_started_ms;
@@ -108,16 +109,18 @@ struct outcome smtp_session_fits(const struct smtp_session *session,
 enum smtp_want smtp_session_begin(struct smtp_session *session, struct delivery *delivery,
                                   int content_fd, struct buffer *out, int64_t now_ms);
 /* The next run of content on the wire, borrowed until the next call; the last one is the
- * terminating dot. *out_want says whether to go on (BODY), to wait for the final reply (READ), or
- * that content could not be read (CLOSE: no dot was sent; outcomes are set). progress: bytes really
- * sent so far move the deadline (180 s without any, and content_min_rate over all). */
-struct bytes smtp_session_next_body(struct smtp_session *session, int64_t now_ms,
-                                    enum smtp_want *out_want);
+ * terminating dot. *out_want says whether to go on (BODY), that this was the last (READ), or that
+ * content could not be read (CLOSE: no dot was sent; outcomes are set). */
+struct bytes smtp_session_next_body(struct smtp_session *session, enum smtp_want *out_want);
 /* Whether recipients[i] of the delivery under way was accepted and awaits its final reply: the ones
  * that the content about to be sent is for (the others of a split are not part of it). */
 bool smtp_session_awaits(const struct smtp_session *session, uint32_t i);
-/* Octets of content left the socket. */
+/* Octets of content left: that moves the deadline (content_timeout without any, and
+ * content_min_rate over all). */
 void smtp_session_body_progress(struct smtp_session *session, int64_t now_ms);
+/* The last octet, the dot's, has left. Only from here on can a reply be the final one, and does
+ * loss mean doubt: what a peer says earlier is about content that it has not got. READ. */
+enum smtp_want smtp_session_body_sent(struct smtp_session *session, int64_t now_ms);
 /* Nothing more to carry: QUIT into out. */
 enum smtp_want smtp_session_quit(struct smtp_session *session, struct buffer *out);
 /* EOF, reset, time-out, broken channel: one path. The session wants CLOSE from here on.

@@ -162,7 +162,7 @@ static void reset_transaction(struct smtp_session *session, struct delivery *del
     session->to_send = session->needs_rset ? SEND_RSET : SEND_MAIL;
     session->mail_refused = false;
     session->body_started = false;
-    session->final_sent = false;
+    session->body_ended = false;
     session->split = false;
     session->body_len = 0;
     session->body_started_ms = 0;
@@ -313,8 +313,7 @@ void smtp_on_rcpt(struct smtp_session *session, const struct smtp_expected *expe
 static void set_body_deadline(struct smtp_session *session, int64_t now_ms)
 {
     const struct config *config = session->params.config;
-    int64_t silence_ms =
-        session->final_sent ? config->smtp.final_timeout_ms : config->smtp.content_timeout_ms;
+    int64_t silence_ms = config->smtp.content_timeout_ms;
     session->deadline_ms = now_ms + silence_ms;
     if (config->smtp.content_min_rate == 0)
         return;
@@ -382,23 +381,9 @@ void smtp_on_final(struct smtp_session *session, const struct smtp_expected *exp
     finish(session);
 }
 
-static struct bytes end_body(struct smtp_session *session, int64_t now_ms)
+struct bytes smtp_session_next_body(struct smtp_session *session, enum smtp_want *out_want)
 {
-    static const char dot[] = ".\r\n";
-    char note[64];
-    int len = snprintf(note, sizeof note, "[content, %" PRIu64 " octets]", session->body_len);
-    if (session->params.on_line)
-        session->params.on_line(session->params.on_line_ctx, '>', bytes_make(note, (size_t)len));
-    session->final_sent = true;
-    smtp_enter(session, SMTP_STATE_FINAL);
-    smtp_expect(session, SMTP_FINAL, next_accepted(session, 0), now_ms);
-    return bytes_of(dot);
-}
-
-struct bytes smtp_session_next_body(struct smtp_session *session, int64_t now_ms,
-                                    enum smtp_want *out_want)
-{
-    CHECK(session->state == SMTP_STATE_BODY);
+    CHECK(session->state == SMTP_STATE_BODY && !session->body_ended);
     struct bytes run = {0};
     switch (content_reader_next(&session->reader, &run)) {
     case CONTENT_MORE:
@@ -406,8 +391,9 @@ struct bytes smtp_session_next_body(struct smtp_session *session, int64_t now_ms
         session->body_len += run.len;
         break;
     case CONTENT_END:
-        run = end_body(session, now_ms);
-        break;
+        session->body_ended = true;
+        *out_want = SMTP_WANT_READ;
+        return bytes_of(".\r\n");
     case CONTENT_FAILED:
         run = bytes_make(NULL, 0);
         if (errno == ESTALE) /* not the length that was classified */
@@ -422,6 +408,18 @@ struct bytes smtp_session_next_body(struct smtp_session *session, int64_t now_ms
 
 void smtp_session_body_progress(struct smtp_session *session, int64_t now_ms)
 {
-    if (session->state == SMTP_STATE_BODY || session->state == SMTP_STATE_FINAL)
+    if (session->state == SMTP_STATE_BODY)
         set_body_deadline(session, now_ms);
+}
+
+enum smtp_want smtp_session_body_sent(struct smtp_session *session, int64_t now_ms)
+{
+    CHECK(session->state == SMTP_STATE_BODY && session->body_ended);
+    char note[64];
+    int len = snprintf(note, sizeof note, "[content, %" PRIu64 " octets]", session->body_len);
+    if (session->params.on_line)
+        session->params.on_line(session->params.on_line_ctx, '>', bytes_make(note, (size_t)len));
+    smtp_enter(session, SMTP_STATE_FINAL);
+    smtp_expect(session, SMTP_FINAL, next_accepted(session, 0), now_ms);
+    return smtp_state_want(session);
 }

@@ -170,12 +170,20 @@ enum channel_status channel_write(struct channel *channel, struct bytes bytes, s
 enum channel_status channel_flush(struct channel *channel)
 {
     enum channel_status status = channel_bio_flush(channel);
-    return status == CHANNEL_FAILED ? fail_io(channel, "write") : status;
+    if (status != CHANNEL_FAILED)
+        return status;
+    channel->last_recv_short = false; /* no readiness will tell of the peer's last words */
+    return fail_io(channel, "write");
 }
 
 bool channel_has_unsent(const struct channel *channel)
 {
     return channel->out_pos < channel->out.len;
+}
+
+size_t channel_unsent_len(const struct channel *channel)
+{
+    return channel->out.len - channel->out_pos;
 }
 
 const char *channel_error(const struct channel *channel)
@@ -315,7 +323,7 @@ static enum channel_status write_records(struct channel *channel, struct bytes b
 static size_t cork_room(const struct channel *channel)
 {
     size_t most = channel->out.max - CHANNEL_OUT_SLACK;
-    size_t unsent = channel->out.len - channel->out_pos;
+    size_t unsent = channel_unsent_len(channel);
     return unsent < most ? most - unsent : 0;
 }
 

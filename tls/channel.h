@@ -97,6 +97,7 @@ enum channel_status channel_write(struct channel *channel, struct bytes bytes, s
  */
 enum channel_status channel_flush(struct channel *channel);
 bool channel_has_unsent(const struct channel *channel);
+size_t channel_unsent_len(const struct channel *channel); /* octets, under TLS of records */
 const char *channel_error(const struct channel *channel);
 
 #endif

@@ -13,6 +13,7 @@ from peer import Peer
 SHORT = "300ms"
 BASE = {"pickup": {"settle": "0s"}}
 MEBIBYTE = 1 << 20
+LARGE = b"0123456789abcde\r\n" * MEBIBYTE  # more than the buffers between the two take
 
 
 @dataclasses.dataclass
@@ -89,9 +90,17 @@ ROWS = [
     Row("close-after-dot", EX_TEMPFAIL, deferred=1, taken=1, phase="final", in_doubt=True),
     Row("silent-after-dot", EX_TEMPFAIL, deferred=1, taken=1, phase="final", in_doubt=True,
         smtp={"final_timeout": SHORT}),
-    Row("close-in-content", EX_TEMPFAIL, deferred=1, phase="content", body=b"0123456789abcde\r\n" * MEBIBYTE),
+    Row("close-in-content", EX_TEMPFAIL, deferred=1, phase="content", body=LARGE),
+    Row("552-in-content", EX_OK, bounced=1, phase="content", smtp_code=552, body=LARGE),
+    Row("250-in-content", EX_TEMPFAIL, deferred=1, phase="content", body=LARGE),
+    # Not split: the RST overtakes octets that still wait for the congestion window.
+    Row("451-in-content-then-close", EX_TEMPFAIL, deferred=1, phase="content", smtp_code=451, body=LARGE, splits=False),
+    Row("421-in-content-stops-reading", EX_TEMPFAIL, deferred=1, phase="content", smtp_code=421, body=LARGE),
+    Row("421-in-content-stops-reading", EX_TEMPFAIL, deferred=1, phase="content", smtp_code=421, body=LARGE, tls=True,
+        name="421-in-content-stops-reading-tls"),
+    Row("endless-reply-in-content", EX_TEMPFAIL, deferred=1, phase="content", body=LARGE),
     Row("stops-reading-content", EX_TEMPFAIL, deferred=1, phase="content", smtp={"content_timeout": SHORT},
-        body=b"0123456789abcde\r\n" * MEBIBYTE),
+        body=LARGE),
     Row("slow-reader", EX_OK, delivered=1, body=b"0123456789abcde\r\n" * (MEBIBYTE // 128)),
     Row("452-after-5-recipients", EX_OK, delivered=12, taken=3, recipients=TWELVE),
     Row("452-for-the-first", EX_TEMPFAIL, deferred=2, phase="rcpt", smtp_code=452, recipients=TWELVE[:2]),

@@ -20,6 +20,7 @@ struct world {
     unsigned num_begun;
     uint8_t kinds[512]; /* outcomes seen: none may change */
     unsigned num_content_sent;
+    bool has_unsent_dot; /* handed out, but it has not left yet */
 };
 
 static void check_bounds(struct world *world)
@@ -60,10 +61,19 @@ static void send_content(struct world *world)
 {
     unsigned runs = 0;
     while (world->want == SMTP_WANT_BODY) {
-        struct bytes run = smtp_session_next_body(&world->session, 0, &world->want);
+        struct bytes run = smtp_session_next_body(&world->session, &world->want);
         CHECK(run.len > 0 && runs++ < 16);
         smtp_session_body_progress(&world->session, 0);
     }
+    world->has_unsent_dot = world->want == SMTP_WANT_READ;
+    if (world->has_unsent_dot)
+        world->want = SMTP_WANT_BODY;
+}
+
+static void send_dot(struct world *world)
+{
+    world->has_unsent_dot = false;
+    world->want = smtp_session_body_sent(&world->session, 0);
     world->num_content_sent++;
 }
 
@@ -74,9 +84,12 @@ static void answer_want(struct world *world)
         buffer_clear(&world->out);
         if (world->want == SMTP_WANT_TLS)
             world->want = smtp_session_tls_done(&world->session, &world->out, 0);
-        else if (world->want == SMTP_WANT_BODY)
+        else if (world->want == SMTP_WANT_BODY && world->has_unsent_dot)
+            send_dot(world);
+        else if (world->want == SMTP_WANT_BODY) {
             send_content(world);
-        else if (world->want == SMTP_WANT_IDLE && world->num_begun < DELIVERIES_MAX)
+            return; /* the peer may speak before the dot has left */
+        } else if (world->want == SMTP_WANT_IDLE && world->num_begun < DELIVERIES_MAX)
             begin(world);
         else if (world->want == SMTP_WANT_IDLE)
             world->want = smtp_session_quit(&world->session, &world->out);

@@ -227,6 +227,64 @@ class CloseInContent(Server):
         return False
 
 
+class EarlyReply(Server):
+    """Says `words` when the first of a large content has come; then it goes on."""
+
+    words = ""
+
+    def on_data(self):
+        self.reply("354 go ahead")
+        self.conn.read_some()
+        self.reply(self.words)
+        return self.go_on()
+
+    def go_on(self):
+        """Reads on, as RFC 5321 would have it, but does not say it again."""
+        while True:
+            self.conn.buffer = b""
+            self.conn.read_some()
+
+
+@bug("552-in-content")
+class TooMuchInContent(EarlyReply):
+    words = "552 5.3.4 that is too much"
+
+
+@bug("250-in-content")
+class AcceptsInContent(EarlyReply):
+    words = "250 2.0.0 seen enough"
+
+
+@bug("451-in-content-then-close")
+class DefersInContentAndCloses(EarlyReply):
+    words = "451 4.3.1 no room"
+
+    def go_on(self):
+        return False
+
+
+@bug("421-in-content-stops-reading")
+class LeavesInContent(EarlyReply):
+    """Neither reads on nor closes: a sender that only writes waits for its own time limit."""
+
+    words = "421 4.3.2 shutting down"
+
+    def go_on(self):
+        self.peer.stopped.wait(60)
+        return False
+
+
+@bug("endless-reply-in-content")
+class EndlessInContent(EarlyReply):
+    """Reads no more before its words are taken: both sides' buffers are full."""
+
+    words = "450-wait"
+
+    def go_on(self):
+        while True:
+            self.conn.send("450-a little longer\r\n" * 100)
+
+
 @bug("452-after-5-recipients")
 class FiveAtATime(Server):
     def on_rcpt(self, recipient, params):

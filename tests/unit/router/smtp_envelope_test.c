@@ -230,8 +230,8 @@ static enum smtp_want pull_body(struct talk *talk)
 {
     enum smtp_want want = SMTP_WANT_BODY;
     while (want == SMTP_WANT_BODY)
-        (void)smtp_session_next_body(&talk->session, 0, &want);
-    return want;
+        (void)smtp_session_next_body(&talk->session, &want);
+    return want == SMTP_WANT_READ ? smtp_session_body_sent(&talk->session, 0) : want;
 }
 
 static void content_that_cannot_be_read_defers_and_no_dot_leaves(void **state)
@@ -245,7 +245,7 @@ static void content_that_cannot_be_read_defers_and_no_dot_leaves(void **state)
     talk_begin(&talk, fd);
     assert_int_equal(talk_hear(&talk, "250 ok\r\n250 ok\r\n354 go\r\n"), SMTP_WANT_BODY);
     assert_int_equal(pull_body(&talk), SMTP_WANT_CLOSE);
-    assert_false(talk.session.final_sent);
+    assert_false(talk.session.body_ended);
     const struct outcome *outcome = &talk.fixture.delivery->recipients[0].outcome;
     assert_int_equal(outcome->kind, OUTCOME_DEFERRED);
     assert_int_equal(outcome->phase, PHASE_CONTENT);
@@ -296,6 +296,52 @@ static void shutdown_after_the_dot_of_a_split_returns_the_rest(void **state)
     talk_fini(&talk);
 }
 
+/* The socket is full while the dot waits: what the peer says then it says without having the dot.
+ */
+static void a_reply_before_the_dot_has_left_is_no_final_reply(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *reply; /* NULL: the connection is lost */
+        char letter;
+        uint16_t code;
+    } rows[] = {
+        {"250 have it\r\n", 'T', 0},
+        {"552 too big\r\n", 'B', 552},
+        {"451 no room\r\n", 'T', 451},
+        {"421 bye\r\n", 'T', 421},
+        {"250", '-', 0},
+        {NULL, 'T', 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct talk talk;
+        enum smtp_want want = SMTP_WANT_BODY;
+        talk_init(&talk, 1, "250-mx\r\n250 PIPELINING\r\n");
+        talk_begin(&talk, -1);
+        talk_hear(&talk, "250 ok\r\n250 ok\r\n354 go\r\n");
+        while (want == SMTP_WANT_BODY)
+            (void)smtp_session_next_body(&talk.session, &want);
+        assert_int_equal(want, SMTP_WANT_READ);
+        const struct outcome *outcome = &talk.fixture.delivery->recipients[0].outcome;
+        if (rows[i].reply)
+            want = talk_hear(&talk, rows[i].reply);
+        else
+            smtp_session_trouble(&talk.session, TROUBLE_LOST, NULL);
+        assert_int_equal(outcome_letter(outcome), rows[i].letter);
+        if (outcome->kind == OUTCOME_NONE) {
+            assert_int_equal(want, SMTP_WANT_BODY);
+            assert_int_equal(smtp_session_body_sent(&talk.session, 0), SMTP_WANT_READ);
+            assert_int_equal(talk_hear(&talk, " 2.0.0 done\r\n"), SMTP_WANT_IDLE);
+            assert_int_equal(outcome_letter(outcome), 'D');
+        } else {
+            assert_int_equal(smtp_session_quit(&talk.session, &talk.out), SMTP_WANT_CLOSE);
+            assert_int_equal(outcome->phase, PHASE_CONTENT);
+            assert_int_equal(outcome->code, rows[i].code);
+        }
+        talk_fini(&talk);
+    }
+}
+
 static void a_final_outcome_has_phase_codes_and_text_of_the_final_reply(void **state)
 {
     (void)state;
@@ -334,6 +380,7 @@ int main(void)
         cmocka_unit_test(content_that_cannot_be_read_defers_and_no_dot_leaves),
         cmocka_unit_test(our_own_troubles_reach_the_recipients_wherever_they_happen),
         cmocka_unit_test(shutdown_after_the_dot_of_a_split_returns_the_rest),
+        cmocka_unit_test(a_reply_before_the_dot_has_left_is_no_final_reply),
         cmocka_unit_test(a_final_outcome_has_phase_codes_and_text_of_the_final_reply),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

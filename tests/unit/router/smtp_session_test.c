@@ -299,8 +299,10 @@ static void each_wait_has_its_limit_and_parts_of_a_reply_do_not_move_it(void **s
     assert_int_equal(talk_hear(&talk, "354 go\r\n", 2300), SMTP_WANT_BODY);
     assert_int_equal(session->deadline_ms, 2300 + 7000);
     do
-        (void)smtp_session_next_body(session, 2400, &want);
+        (void)smtp_session_next_body(session, &want);
     while (want == SMTP_WANT_BODY);
+    assert_int_equal(session->deadline_ms, 2300 + 7000);
+    assert_int_equal(smtp_session_body_sent(session, 2400), SMTP_WANT_READ);
     assert_int_equal(session->deadline_ms, 2400 + 8000);
     talk_fini(&talk);
 }
@@ -326,10 +328,12 @@ static void a_trickle_of_content_ends_by_the_least_rate(void **state)
     smtp_session_body_progress(session, 12000);
     assert_int_equal(session->deadline_ms, 1000 + 7000 + 10000);
     do
-        (void)smtp_session_next_body(session, 12000, &want);
+        (void)smtp_session_next_body(session, &want);
     while (want == SMTP_WANT_BODY);
     smtp_session_body_progress(session, 12500);
-    assert_int_equal(session->deadline_ms, 1000 + 8000 + 10000);
+    assert_int_equal(session->deadline_ms, 1000 + 7000 + 10000);
+    (void)smtp_session_body_sent(session, 13000);
+    assert_int_equal(session->deadline_ms, 13000 + 8000);
     talk_fini(&talk);
 }
 
@@ -344,8 +348,9 @@ static void the_transcript_has_every_line_and_the_content_once(void **state)
     smtp_session_begin(&talk.session, talk.fixture.delivery, -1, &talk.out, 0);
     talk_hear(&talk, "250 ok\r\n250 ok\r\n354 go\r\n", 0);
     do
-        (void)smtp_session_next_body(&talk.session, 0, &want);
+        (void)smtp_session_next_body(&talk.session, &want);
     while (want == SMTP_WANT_BODY);
+    assert_int_equal(smtp_session_body_sent(&talk.session, 0), SMTP_WANT_READ);
     assert_int_equal(talk_hear(&talk, "250 2.0.0 done\r\n", 0), SMTP_WANT_IDLE);
     assert_int_equal(smtp_session_quit(&talk.session, &talk.out), SMTP_WANT_CLOSE);
     buffer_append_byte(&talk.transcript, 0);
