@@ -8,6 +8,7 @@
 int cli_run(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_queue(int argc, char **argv);
+int cli_status(int argc, char **argv);
 int cli_version(void);
 
 /* Loads the configuration (path NULL: the default), spool (NULL: as configured) in place of its

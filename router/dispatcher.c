@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "router/control.h"
 
 #include <errno.h>
 #include <string.h>
@@ -197,6 +198,11 @@ static void on_item(void *ctx, struct mailbox_item *item)
     case PICKUP_QUIET:
         on_quiet(dispatcher);
         break;
+    case DISPATCHER_CALL: {
+        struct control_call *call = container_of(item, struct control_call, item);
+        call->run(dispatcher, call);
+        break;
+    }
     default:
         CHECK(item->kind == DISPATCHER_STOP);
         stop(dispatcher);

@@ -17,7 +17,8 @@
 #include "router/progress.h"
 #include "router/site_pool.h"
 
-enum { DISPATCHER_STOP = 70, DESTINATION_BUCKETS = 16384 };
+/* DISPATCHER_CALL: struct control_call, of which run() is called with the dispatcher. */
+enum { DISPATCHER_STOP = 70, DISPATCHER_CALL, DESTINATION_BUCKETS = 16384 };
 
 struct dispatcher_services {
     const struct config *config;

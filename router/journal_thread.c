@@ -211,7 +211,9 @@ static bool commit(struct journal_thread *thread)
     thread->last_commit_ms = thread->loop.now_ms;
     if (!prepare(thread))
         return false;
+    int64_t began_us = clock_mono_us();
     int rc = journal_commit(thread->services.journal);
+    atomic_store(&thread->commit_us, clock_mono_us() - began_us);
     if (rc < 0) {
         complain(thread, "cannot commit the journal", -rc);
         return false;
@@ -219,6 +221,7 @@ static bool commit(struct journal_thread *thread)
     if (thread->is_paused)
         pauses_end(thread->services.pauses, PAUSE_JOURNAL);
     thread->is_paused = false;
+    atomic_store(&thread->pending_since_ms, 0);
     hand_back_deliveries(thread);
     hand_back_messages(thread);
     return true;
@@ -251,6 +254,7 @@ static void on_batch_end(void *ctx)
     struct journal_thread *thread = ctx;
     if (thread->committing || timer_is_armed(&thread->commit_timer))
         return;
+    atomic_store(&thread->pending_since_ms, thread->loop.now_ms);
     int64_t due_ms = thread->last_commit_ms + thread->services.config->queue.commit_interval_ms;
     arm_commit(thread, due_ms > thread->loop.now_ms ? due_ms : thread->loop.now_ms);
 }

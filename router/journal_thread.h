@@ -39,7 +39,9 @@ struct journal_thread {
     struct message *first_message; /* decided, in order */
     struct message *last_message;
     int64_t complained_ms;
-    bool is_paused; /* said so, and no commit has worked since */
+    bool is_paused;                   /* said so, and no commit has worked since */
+    _Atomic int64_t pending_since_ms; /* monotonic: of the oldest item no commit covers; 0: none */
+    _Atomic int64_t commit_us;        /* how long the last commit took */
     struct mailbox_item stop_item;
     bool committing; /* draining the mailbox for the commit that follows */
     bool stopping;

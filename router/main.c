@@ -14,6 +14,7 @@ static const struct {
     {"run", cli_run},
     {"check", cli_check},
     {"queue", cli_queue},
+    {"status", cli_status},
 };
 
 static const char usage[] =
@@ -26,6 +27,8 @@ static const char usage[] =
     "                 parse the configuration and print the effective one (exit 0, or 78)\n"
     "  sluice queue [-c FILE] [--spool DIR] [--json]\n"
     "                 what is waiting\n"
+    "  sluice status [-c FILE] [--spool DIR] [--json]\n"
+    "                 the running router: exit 0; 69: none is running; 75: it is in trouble\n"
     "  sluice --version | --help\n"
     "Without -c, /etc/sluice/sluice.conf is read if it exists.\n";
 

@@ -3,7 +3,9 @@
 #include "router/router.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/memory.h"
+#include "router/control_command.h"
 #include "router/dispatcher.h"
 #include "router/recovery.h"
 #include "router/transcript.h"
@@ -39,7 +41,9 @@ struct router {
     struct journal_thread journal_thread;
     struct pickup *pickup;         /* owned */
     struct dispatcher *dispatcher; /* owned */
-    int done_fd;                   /* eventfd: the dispatcher ended by itself */
+    struct control_services control_services;
+    struct control *control; /* owned; NULL: none could be opened */
+    int done_fd;             /* eventfd: the dispatcher ended by itself */
     int signal_fd;
 };
 
@@ -208,13 +212,29 @@ static bool init_threads(struct router *router)
     return true;
 }
 
+/* Without it the router delivers mail all the same: some file systems have no sockets. */
+static void open_control(struct router *router)
+{
+    char why[SPOOL_WHY_MAX];
+    router->control_services = (struct control_services){
+        .config = router->config,
+        .dispatcher = router->dispatcher,
+        .journal_thread = &router->journal_thread,
+        .pauses = &router->pauses,
+        .started_wall_ms = clock_wall_ms(),
+    };
+    router->control = control_new(&router->spool, &router->control_services, why);
+    if (!router->control)
+        log_error("no control socket: %s; mail is delivered all the same", why);
+}
+
 static bool start_threads(struct router *router)
 {
     for (unsigned i = 0; i < router->config->workers; i++)
         if (!worker_start(&router->workers[i]))
             return false;
     return journal_thread_start(&router->journal_thread) && dispatcher_start(router->dispatcher) &&
-           pickup_start(router->pickup);
+           pickup_start(router->pickup) && (!router->control || control_start(router->control));
 }
 
 static int open_spool(struct router *router, struct waiting_set *known)
@@ -261,6 +281,7 @@ static int start(struct router *router)
         return EX_OSERR;
     }
     recovery_finish(&known, &router->spool, &router->dispatcher->table, claim, router->pickup);
+    open_control(router);
     if (!log_start() || !start_threads(router)) {
         log_error("cannot start the threads: %s", strerror(errno));
         return EX_OSERR;
@@ -279,6 +300,7 @@ static void wait_for_end(struct router *router)
 /* What was made before the threads; whatever of it there is. */
 static void release(struct router *router)
 {
+    control_free(router->control);
     if (router->journal)
         journal_close(router->journal);
     if (router->session_cache)
@@ -309,6 +331,8 @@ static int stop(struct router *router)
     journal_thread_stop(&router->journal_thread);
     journal_thread_join(&router->journal_thread);
     resolver_stop(router->resolver);
+    if (router->control)
+        control_stop(router->control);
     log_stop();
     const struct table *table = &router->dispatcher->table;
     bool mail_left = router->dispatcher->done && table->num + table->num_held > 0;

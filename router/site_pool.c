@@ -264,6 +264,19 @@ unsigned site_pool_num_connections(struct site_pool *pool)
     return num;
 }
 
+size_t site_pool_num_in_flight(struct site_pool *pool)
+{
+    size_t num = 0;
+    for (size_t i = 0; i < SITE_BUCKETS; i++) {
+        for (struct site *site = pool->buckets[i]; site; site = site->next_in_bucket) {
+            pthread_mutex_lock(&site->mutex);
+            num += site->in_memory - site->backlog;
+            pthread_mutex_unlock(&site->mutex);
+        }
+    }
+    return num;
+}
+
 void site_pool_read_wake(struct site_wake *wake, unsigned *out_serve_idle, unsigned *out_open)
 {
     struct site *site = wake->site;

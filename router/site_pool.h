@@ -42,6 +42,8 @@ struct delivery *site_pool_close(struct site_pool *pool);
 /* Dispatcher: num sites copied into *out (owned by the caller). */
 size_t site_pool_snapshot(struct site_pool *pool, struct progress_site **out);
 unsigned site_pool_num_connections(struct site_pool *pool);
+/* Dispatcher: deliveries that a connection has taken and that have not come back. */
+size_t site_pool_num_in_flight(struct site_pool *pool);
 
 /* Worker w. What a wake-up asks for; resets it. */
 void site_pool_read_wake(struct site_wake *wake, unsigned *out_serve_idle, unsigned *out_open);

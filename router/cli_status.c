@@ -1,0 +1,130 @@
+/* `sluice status`: asks the router that runs on the spool how it is.
+ * Without one it says so; it takes no lock and changes nothing. */
+#include "base/clock.h"
+#include "router/cli.h"
+#include "router/control_client.h"
+#include "router/text_columns.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+enum { REASON_COLUMNS_MAX = 200 };
+
+static long long number(const json_t *answer, const char *row, const char *key)
+{
+    return json_integer_value(json_object_get(json_object_get(answer, row), key));
+}
+
+static double since(const json_t *object, const char *key)
+{
+    double span = (double)clock_wall_ms() / 1000 - json_number_value(json_object_get(object, key));
+    return span > 0 ? span : 0;
+}
+
+static const char *text(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value ? value : "";
+}
+
+static void print_pause(const json_t *pause)
+{
+    struct buffer line;
+    buffer_init(&line, 4096);
+    buffer_printf(&line, "%s paused for %.0f s: ", text(pause, "room"), since(pause, "since"));
+    text_columns_put(&line, bytes_of(text(pause, "reason")), REASON_COLUMNS_MAX, false);
+    printf("%.*s\n", (int)line.len, (const char *)line.at);
+    buffer_fini(&line);
+}
+
+static void print_for_people(const json_t *answer)
+{
+    const json_t *commit = json_object_get(answer, "commit");
+    size_t i;
+    json_t *pause;
+    printf("%s: sluice %s, process %lld, for %.0f s\n", text(answer, "state"),
+           text(answer, "version"), (long long)json_integer_value(json_object_get(answer, "pid")),
+           since(answer, "started"));
+    json_array_foreach(json_object_get(answer, "pauses"), i, pause) print_pause(pause);
+    printf("messages: %lld waiting, %lld loaded; deliveries in flight: %lld; connections: %lld\n",
+           number(answer, "messages", "waiting"), number(answer, "messages", "loaded"),
+           number(answer, "messages", "in_flight"),
+           (long long)json_integer_value(json_object_get(answer, "connections")));
+    printf("recipients so far: %lld delivered, %lld deferred, %lld bounced\n",
+           number(answer, "recipients", "delivered"), number(answer, "recipients", "deferred"),
+           number(answer, "recipients", "bounced"));
+    printf("journal: %.3f s behind, last commit took %.6f s\n",
+           json_number_value(json_object_get(commit, "lag")),
+           json_number_value(json_object_get(commit, "last_took")));
+}
+
+static int report(const json_t *answer, bool json)
+{
+    if (!json_is_true(json_object_get(answer, "ok"))) {
+        fprintf(stderr, "sluice status: %s\n", text(answer, "error"));
+        return EX_TEMPFAIL;
+    }
+    if (json) {
+        json_dumpf(answer, stdout, JSON_COMPACT | JSON_REAL_PRECISION(14));
+        putchar('\n');
+    } else {
+        print_for_people(answer);
+    }
+    if (fflush(stdout) != 0)
+        return EX_IOERR;
+    return json_array_size(json_object_get(answer, "pauses")) ? EX_TEMPFAIL : EX_OK;
+}
+
+static int ask(const char *spool, bool json)
+{
+    struct control_client client;
+    int code = control_client_open(&client, spool);
+    json_t *request = json_pack("{s:s}", "command", "status");
+    json_t *answer = code ? NULL : control_client_ask(&client, request, CONTROL_CLIENT_PATIENCE_MS);
+    if (answer)
+        code = report(answer, json);
+    else
+        fprintf(stderr, "sluice status: %s\n", client.why);
+    if (!answer && code == EX_OK)
+        code = EX_TEMPFAIL;
+    json_decref(request);
+    json_decref(answer);
+    control_client_close(&client);
+    return code;
+}
+
+int cli_status(int argc, char **argv)
+{
+    enum { OPTION_SPOOL = 256, OPTION_JSON };
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"spool", required_argument, NULL, OPTION_SPOOL},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = NULL;
+    const char *spool = NULL;
+    bool json = false;
+    for (int c; (c = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+        if (c == 'c')
+            path = optarg;
+        else if (c == OPTION_SPOOL)
+            spool = optarg;
+        else if (c == OPTION_JSON)
+            json = true;
+        else
+            return EX_USAGE;
+    }
+    if (optind < argc) {
+        fprintf(stderr, "sluice status: unexpected argument: %s\n", argv[optind]);
+        return EX_USAGE;
+    }
+    struct config *config = cli_load_config(path, spool);
+    if (!config)
+        return EX_CONFIG;
+    int code = ask(config->spool, json);
+    config_free(config);
+    return code;
+}
