@@ -257,20 +257,36 @@ void spool_place_close(struct spool_place *place)
     place->folder_owned = false;
 }
 
-int spool_open_message(const struct spool *spool, const char *path)
+/* A read lease is refused while somebody has the file open for writing. */
+static void take_lease(struct spool_file *file)
+{
+    file->leased = fcntl(file->fd, F_SETLEASE, F_RDLCK) == 0;
+    file->has_writer = !file->leased && errno == EAGAIN;
+}
+
+int spool_open_message(const struct spool *spool, const char *path, bool lease,
+                       struct spool_file *out)
 {
     struct spool_place place;
-    struct stat st;
+    unsigned mode = 0;
+    *out = (struct spool_file){.fd = -1};
     int result = spool_place_open(spool, path, SPOOL_PLACE_EXISTING, &place, NULL);
     if (result != 0)
         return result;
-    int fd = openat(place.folder_fd, place.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    out->fd = openat(place.folder_fd, place.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     /* A socket cannot be opened at all: ENXIO. */
-    result = fd >= 0 ? fd : errno == ENXIO ? -EINVAL : -errno;
+    result = out->fd >= 0 ? 0 : errno == ENXIO ? -EINVAL : -errno;
     spool_place_close(&place);
-    if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))) {
-        close(fd);
+    if (result != 0)
+        return result;
+    if (lease)
+        take_lease(out);
+    result = file_identity_read(out->fd, &out->identity, &out->nlink, &mode);
+    if (result == 0 && !S_ISREG(mode))
         result = -EINVAL;
+    if (result != 0) {
+        close(out->fd);
+        out->fd = -1;
     }
     return result;
 }

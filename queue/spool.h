@@ -58,10 +58,22 @@ bool file_identity_equal(const struct file_identity *a, const struct file_identi
 /* statx of an open file; fills nlink and mode as well (NULL allowed). -errno or 0. */
 int file_identity_read(int fd, struct file_identity *out, unsigned *out_nlink, unsigned *out_mode);
 
+/* A message that was opened for reading. */
+struct spool_file {
+    int fd; /* the caller's to close, which ends the lease */
+    struct file_identity identity;
+    unsigned nlink;
+    bool has_writer; /* asked for a lease: somebody has it open for writing */
+    bool leased;     /* nobody can open it for writing or truncate it while fd is open */
+};
+
 /* Opens a message for reading: O_RDONLY|O_NOFOLLOW|O_NONBLOCK|O_CLOEXEC, then checks that it is a
- * regular file. Returns the fd or -errno: -ELOOP symbolic link, -EINVAL not a regular file, -ENOENT
- * gone. pickup, worker. */
-int spool_open_message(const struct spool *spool, const char *path);
+ * regular file. lease: takes a read lease, before the identity is read, so that what is read under
+ * it is what the identity says; where we may not take one (another user's file), neither leased nor
+ * has_writer is set. SIGIO must be ignored. 0 or -errno: -ELOOP symbolic link, -EINVAL not a
+ * regular file, -ENOENT gone. pickup, worker. */
+int spool_open_message(const struct spool *spool, const char *path, bool lease,
+                       struct spool_file *out) __attribute__((warn_unused_result));
 
 /* Removes path if it still is that very file. 0; -ENOENT already gone; -ESTALE another file stands
  * there now (left alone); else -errno. Journal thread. */

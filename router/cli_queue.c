@@ -228,25 +228,21 @@ static bool read_head(int fd, struct buffer *head)
 
 static void list_file(struct listing *listing, const char *path)
 {
-    struct file_identity identity;
+    struct spool_file file;
     struct envelope envelope;
     struct buffer head;
     char why[ENVELOPE_WHY_MAX];
     const struct envelope_limits limits = {.max_recipients =
                                                listing->config->pickup.max_recipients};
-    int fd = spool_open_message(&listing->spool, path);
-    if (fd < 0 || file_identity_read(fd, &identity, NULL, NULL) != 0) {
-        if (fd >= 0)
-            close(fd);
+    if (spool_open_message(&listing->spool, path, false, &file) != 0)
         return; /* gone meanwhile, or no message */
-    }
     buffer_init(&head, HEAD_MAX);
     bool parsed =
-        read_head(fd, &head) && envelope_parse(buffer_bytes(&head), &limits, &envelope, why);
-    close(fd);
+        read_head(file.fd, &head) && envelope_parse(buffer_bytes(&head), &limits, &envelope, why);
+    close(file.fd);
     buffer_fini(&head);
-    print_row(listing, message_row(path, waiting_set_find(&listing->known, &identity), &identity,
-                                   parsed ? &envelope : NULL));
+    print_row(listing, message_row(path, waiting_set_find(&listing->known, &file.identity),
+                                   &file.identity, parsed ? &envelope : NULL));
     if (parsed)
         envelope_fini(&envelope);
 }

@@ -119,21 +119,18 @@ static bool open_content(struct connection *connection, struct delivery *deliver
     const struct message *message = delivery->message;
     if (message->content.file.at)
         return true;
-    enum trouble trouble = TROUBLE_FILE_READ;
-    int fd = spool_open_message(connection->worker->services->spool, message->path);
-    int error = fd < 0 ? -fd : 0;
-    struct file_identity identity;
-    if (fd >= 0) {
-        error = -file_identity_read(fd, &identity, NULL, NULL);
-        if (error == 0 && file_identity_equal(&identity, &message->identity)) {
-            connection->content_fd = fd;
-            return true;
-        }
-        close(fd);
-        trouble = error ? TROUBLE_FILE_READ : TROUBLE_FILE_CHANGED;
-    } else if (error == ENOENT) {
-        trouble = TROUBLE_FILE_GONE;
+    struct spool_file file;
+    int error =
+        -spool_open_message(connection->worker->services->spool, message->path, false, &file);
+    if (error == 0 && file_identity_equal(&file.identity, &message->identity)) {
+        connection->content_fd = file.fd;
+        return true;
     }
+    if (error == 0)
+        close(file.fd);
+    enum trouble trouble = error == ENOENT ? TROUBLE_FILE_GONE
+                           : error         ? TROUBLE_FILE_READ
+                                           : TROUBLE_FILE_CHANGED;
     struct outcome outcome =
         outcome_from_trouble(PHASE_QUEUE, trouble, error ? strerror(error) : NULL);
     fill_outcomes(delivery, &outcome);

@@ -24,16 +24,32 @@ static void on_look_due(struct timer *timer, int64_t now_ms)
     (void)now_ms; /* waking up was the point: work() does the rest before the next sleep */
 }
 
+static bool is_far_ahead(const struct pickup *pickup)
+{
+    return pickup->credit == 0 && atomic_load(pickup->services.num_ahead) >= PICKUP_AHEAD;
+}
+
 static bool has_room(const struct pickup *pickup)
 {
     const struct config *config = pickup->services.config;
-    return pickup->num_loaded < config->queue.active_messages &&
+    return pickup->num_loaded < config->queue.active_messages && !is_far_ahead(pickup) &&
            pickup->paused_until_ms <= pickup->loop.now_ms;
+}
+
+static void on_trickle(struct timer *timer, int64_t now_ms)
+{
+    (void)now_ms;
+    struct pickup *pickup = container_of(timer, struct pickup, trickle_timer);
+    if (pickup->num_left < PICKUP_TRICKLE)
+        pickup->credit += PICKUP_TRICKLE - pickup->num_left;
+    pickup->num_left = 0;
 }
 
 static void hand_over(struct pickup *pickup, struct message *message)
 {
     pickup->num_loaded++;
+    pickup->credit -= pickup->credit > 0;
+    atomic_fetch_add(pickup->services.num_ahead, 1);
     pickup->memory_len += message->memory_len;
     message->item.kind = MESSAGE_LOADED;
     message->next = NULL;
@@ -176,6 +192,8 @@ static void work(struct loop *loop, void *ctx)
             pickup->quiet_scanned = false;
     }
     post_loaded(pickup);
+    if (is_far_ahead(pickup) && !timer_is_armed(&pickup->trickle_timer))
+        loop_arm(&pickup->loop, &pickup->trickle_timer, PICKUP_TRICKLE_MS);
     bool scanning = pickup->rescan || pickup->scan_folder < pickup->num_folders;
     bool wants_more = (has_room(pickup) && (pickup->ready_first || pickup->load_first)) ||
                       (scanning && pickup->num_candidates < PICKUP_CANDIDATES_MAX / 2);
@@ -190,6 +208,8 @@ static void take_back(struct pickup *pickup, struct message *message, bool keep_
 {
     CHECK(pickup->num_loaded > 0 && pickup->memory_len >= message->memory_len);
     pickup->num_loaded--;
+    pickup->num_left++;
+    pickup->credit += pickup->credit < PICKUP_AHEAD;
     pickup->memory_len -= message->memory_len;
     if (message->was_new && !keep_claim)
         pickup_drop_claim(pickup, &message->identity);
@@ -237,6 +257,7 @@ bool pickup_init(struct pickup *pickup, const struct pickup_services *services, 
     }
     timer_init(&pickup->scan_timer, on_scan_due);
     timer_init(&pickup->look_timer, on_look_due);
+    timer_init(&pickup->trickle_timer, on_trickle);
     pickup_watch_init(pickup);
     pickup->loop.before_sleep = work;
     pickup->loop.before_sleep_ctx = pickup;

@@ -6,6 +6,11 @@
  * every message comes back here to be freed (PICKUP_FREE, PICKUP_KEEP_CLAIM). While the budget is
  * used up it looks at nothing further; what it did not look at stays where it is.
  *
+ * It reads ahead of the connections, but not far: beyond PICKUP_AHEAD deliveries that wait for one
+ * it loads no faster than messages leave, or PICKUP_TRICKLE every PICKUP_TRICKLE_MS if that is
+ * more, so that mail for a site with room is found behind mail for one without. What is read long
+ * before it is sent costs fresh memory for each message; what goes round fits the caches.
+ *
  * A claim says that a file in new/ is known: by inode, confirmed by identity, so that a rescan does
  * not load it twice and a new file that got the inode number of a removed one is new mail. */
 #ifndef SLUICE_ROUTER_PICKUP_H
@@ -31,6 +36,8 @@ enum pickup_item_kind {
     WAITING_UNREADABLE, /* struct waiting: try again later */
     PICKUP_QUIET        /* pickup.quiet_item: nothing is loaded, wanted or to be found */
 };
+
+enum { PICKUP_AHEAD = 1024, PICKUP_TRICKLE = 100, PICKUP_TRICKLE_MS = 25 };
 
 enum { PICKUP_FOLDERS_MAX = 1024, PICKUP_CANDIDATES_MAX = 16384, PICKUP_CLAIM_BUCKETS = 65536 };
 
@@ -59,8 +66,9 @@ struct pickup_services {
     const struct spool *spool;
     struct journal *journal;
     struct mailbox *dispatcher;
-    struct pauses *pauses; /* told while paused_until_ms lies ahead */
-    bool drain;            /* report PICKUP_QUIET */
+    struct pauses *pauses;    /* told while paused_until_ms lies ahead */
+    atomic_size_t *num_ahead; /* shared: see struct site_pool; what is loaded counts at once */
+    bool drain;               /* report PICKUP_QUIET */
 };
 
 struct pickup {
@@ -82,6 +90,9 @@ struct pickup {
     void *scan_dir;          /* DIR of it */
     struct timer scan_timer; /* the periodic one */
     struct timer look_timer; /* the next candidate that settles, or trouble that may have passed */
+    struct timer trickle_timer; /* armed while it holds back */
+    size_t credit;              /* messages that may be loaded beyond PICKUP_AHEAD */
+    size_t num_left;            /* messages that came back since the last trickle */
     struct candidate *ready_first, *ready_last; /* to be looked at now */
     struct candidate *settling;                 /* look_ms in the future, any order */
     unsigned num_candidates;

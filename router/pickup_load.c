@@ -6,10 +6,8 @@
 #include "router/pickup.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -54,17 +52,6 @@ static enum load_result judge_error(struct pickup *pickup, const char *path, int
         log_error("%s: %s; pickup pauses", path, strerror(error));
         return LOAD_LATER;
     }
-}
-
-/* A read lease is refused while somebody has the file open for writing; where we may not take one,
- * settling alone decides. */
-static bool has_writer(int fd)
-{
-    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
-        fcntl(fd, F_SETLEASE, F_UNLCK);
-        return false;
-    }
-    return errno == EAGAIN;
 }
 
 static bool has_been_still(struct pickup *pickup, struct candidate *candidate,
@@ -216,15 +203,24 @@ static void derive(struct pickup *pickup, struct message *message)
     set_times(pickup, message);
 }
 
+/* Under a lease nobody can have changed it. */
+static bool is_unchanged(const struct spool_file *file)
+{
+    struct file_identity now;
+    return file->leased || (file_identity_read(file->fd, &now, NULL, NULL) == 0 &&
+                            file_identity_equal(&now, &file->identity));
+}
+
 /* Reads, parses and classifies an open file whose identity is in message. */
-static enum load_result fill(struct pickup *pickup, int fd, const char *path,
+static enum load_result fill(struct pickup *pickup, const struct spool_file *file, const char *path,
                              struct message *message, int64_t *out_wait_ms)
 {
     const struct config *config = pickup->services.config;
+    int fd = file->fd;
     uint64_t size = message->identity.size;
     bool whole = fits_budget(pickup, size);
     struct buffer head;
-    buffer_init(&head, SIZE_MAX);
+    buffer_init(&head, whole ? size : SIZE_MAX); /* no more memory than it needs */
     int rc = whole ? read_until(fd, size, &head)
                    : read_head(fd, size, config->pickup.max_header_size + 1, &head);
     *out_wait_ms = config->pickup.settle_ms + 1;
@@ -242,10 +238,7 @@ static enum load_result fill(struct pickup *pickup, int fd, const char *path,
     if (result != LOAD_DONE)
         return result;
     derive(pickup, message);
-    struct file_identity after;
-    if (!scan_file(fd, message, config->queue.long_lines) ||
-        file_identity_read(fd, &after, NULL, NULL) != 0 ||
-        !file_identity_equal(&after, &message->identity))
+    if (!scan_file(fd, message, config->queue.long_lines) || !is_unchanged(file))
         return LOAD_LATER; /* it changes while it is read */
     return LOAD_DONE;
 }
@@ -261,17 +254,17 @@ static struct message *new_message(const char *path, uint64_t id)
 }
 
 /* Rules for files that were just found. LOAD_DONE: go on. */
-static enum load_result check_new(struct pickup *pickup, struct candidate *candidate, int fd,
-                                  const struct file_identity *identity, unsigned nlink,
-                                  int64_t *out_wait_ms)
+static enum load_result check_new(struct pickup *pickup, struct candidate *candidate,
+                                  const struct spool_file *file, int64_t *out_wait_ms)
 {
+    const struct file_identity *identity = &file->identity;
     bool still = has_been_still(pickup, candidate, identity);
     *out_wait_ms = pickup->services.config->pickup.settle_ms + 1;
     if (pickup_is_claimed(pickup, identity))
         return LOAD_KNOWN;
-    if (!candidate->is_complete && (!still || has_writer(fd)))
+    if (!candidate->is_complete && (!still || file->has_writer))
         return LOAD_LATER;
-    if (nlink > 1)
+    if (file->nlink > 1)
         return still ? refuse(pickup, candidate->path, identity,
                               "the file still has another hard link after the settling time")
                      : LOAD_LATER;
@@ -283,10 +276,12 @@ static enum load_result check_new(struct pickup *pickup, struct candidate *candi
     return LOAD_DONE;
 }
 
-static enum load_result load_open_file(struct pickup *pickup, int fd, struct message *message,
-                                       struct message **out, int64_t *out_wait_ms)
+static enum load_result load_open_file(struct pickup *pickup, const struct spool_file *file,
+                                       struct message *message, struct message **out,
+                                       int64_t *out_wait_ms)
 {
-    enum load_result result = fill(pickup, fd, message->path, message, out_wait_ms);
+    message->identity = file->identity;
+    enum load_result result = fill(pickup, file, message->path, message, out_wait_ms);
     if (result == LOAD_DONE)
         *out = message;
     else
@@ -297,26 +292,21 @@ static enum load_result load_open_file(struct pickup *pickup, int fd, struct mes
 enum load_result pickup_load_new(struct pickup *pickup, struct candidate *candidate,
                                  struct message **out, int64_t *out_wait_ms)
 {
-    struct file_identity identity;
-    unsigned nlink = 0;
-    int fd = spool_open_message(pickup->services.spool, candidate->path);
-    if (fd < 0)
-        return judge_error(pickup, candidate->path, -fd, out_wait_ms);
-    int rc = file_identity_read(fd, &identity, &nlink, NULL);
-    if (rc < 0) {
-        close(fd);
+    struct spool_file file;
+    /* Of a file that a scan found nobody said that it is complete. */
+    int rc =
+        spool_open_message(pickup->services.spool, candidate->path, !candidate->is_complete, &file);
+    if (rc < 0)
         return judge_error(pickup, candidate->path, -rc, out_wait_ms);
-    }
-    enum load_result result = check_new(pickup, candidate, fd, &identity, nlink, out_wait_ms);
+    enum load_result result = check_new(pickup, candidate, &file, out_wait_ms);
     if (result == LOAD_DONE) {
         int64_t now_us = clock_wall_us();
         struct message *message = new_message(candidate->path, queue_id_next(&pickup->ids, now_us));
-        message->identity = identity;
         message->arrived_wall_ms = now_us / 1000;
         message->was_new = true;
-        result = load_open_file(pickup, fd, message, out, out_wait_ms);
+        result = load_open_file(pickup, &file, message, out, out_wait_ms);
     }
-    close(fd);
+    close(file.fd);
     return result;
 }
 
@@ -343,27 +333,21 @@ static void restore_states(const struct waiting *waiting, struct message *messag
 enum load_result pickup_load_waiting(struct pickup *pickup, struct waiting *waiting,
                                      struct message **out, int64_t *out_wait_ms)
 {
-    struct file_identity identity;
-    int fd = spool_open_message(pickup->services.spool, waiting->path);
-    if (fd < 0)
-        return judge_error(pickup, waiting->path, -fd, out_wait_ms);
-    int rc = file_identity_read(fd, &identity, NULL, NULL);
-    if (rc < 0) {
-        close(fd);
+    struct spool_file file;
+    int rc = spool_open_message(pickup->services.spool, waiting->path, false, &file);
+    if (rc < 0)
         return judge_error(pickup, waiting->path, -rc, out_wait_ms);
-    }
-    if (waiting->identity.ino && !file_identity_equal(&identity, &waiting->identity)) {
-        close(fd);
+    if (waiting->identity.ino && !file_identity_equal(&file.identity, &waiting->identity)) {
+        close(file.fd);
         return LOAD_GONE;
     }
     struct message *message = new_message(waiting->path, waiting->id);
-    message->identity = identity;
     message->arrived_wall_ms = waiting->arrived_wall_ms;
     message->was_waiting = true;
     message->was_new = strncmp(waiting->path, "new/", 4) == 0;
     message->operation = waiting->operation;
-    enum load_result result = load_open_file(pickup, fd, message, out, out_wait_ms);
-    close(fd);
+    enum load_result result = load_open_file(pickup, &file, message, out, out_wait_ms);
+    close(file.fd);
     if (result == LOAD_DONE)
         restore_states(waiting, message);
     return result;

@@ -71,7 +71,7 @@ static void raise_fd_limit(void)
 }
 
 /* All threads inherit the mask; only the main thread reads signals. SIGIO comes from read leases
- * (pickup_load.c). */
+ * (spool_open_message). */
 static bool take_signals(struct router *router)
 {
     sigset_t set;
@@ -171,6 +171,7 @@ static bool init_threads(struct router *router)
         .journal = router->journal,
         .dispatcher = &router->dispatcher->mailbox,
         .pauses = &router->pauses,
+        .num_ahead = site_pool_num_ahead(router->site_pool),
         .drain = router->options->drain || router->options->until_empty,
     };
     struct dispatcher_services dispatcher_services = {

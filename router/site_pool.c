@@ -16,6 +16,7 @@ struct site_pool {
     struct mailbox **workers; /* owned array of borrowed mailboxes */
     struct site *buckets[SITE_BUCKETS];
     size_t num;
+    atomic_size_t num_ahead;
 };
 
 struct site_pool *site_pool_new(const struct config *config, unsigned num_workers)
@@ -43,6 +44,11 @@ void site_pool_free(struct site_pool *pool)
 void site_pool_set_worker(struct site_pool *pool, unsigned worker, struct mailbox *mailbox)
 {
     pool->workers[worker] = mailbox;
+}
+
+atomic_size_t *site_pool_num_ahead(struct site_pool *pool)
+{
+    return &pool->num_ahead;
 }
 
 static uint32_t random_bits(void)
@@ -145,6 +151,7 @@ enum site_admit site_pool_add(struct site_pool *pool, struct site *site, struct 
         delivery->site = site;
         site->in_memory++;
         site_add(site, delivery);
+        atomic_fetch_add(&pool->num_ahead, 1);
         fulfil_wishes_locked(site, now_ms, &wakes);
     }
     pthread_mutex_unlock(&site->mutex);
@@ -219,6 +226,7 @@ struct delivery *site_pool_close(struct site_pool *pool)
         for (struct site *site = pool->buckets[i]; site; site = site->next_in_bucket) {
             pthread_mutex_lock(&site->mutex);
             site->closing = true;
+            atomic_fetch_sub(&pool->num_ahead, site->backlog);
             *end = site_take_all(site);
             pthread_mutex_unlock(&site->mutex);
             while (*end)
@@ -290,7 +298,6 @@ void site_pool_read_wake(struct site_wake *wake, unsigned *out_serve_idle, unsig
 
 struct delivery *site_pool_take(struct site_pool *pool, struct site *site, enum site_taker taker)
 {
-    (void)pool;
     pthread_mutex_lock(&site->mutex);
     if (taker == SITE_TAKER_NEW) {
         CHECK(site->starting > 0);
@@ -300,6 +307,8 @@ struct delivery *site_pool_take(struct site_pool *pool, struct site *site, enum 
         site->promised--;
     }
     struct delivery *delivery = site_take(site);
+    if (delivery)
+        atomic_fetch_sub(&pool->num_ahead, 1);
     pthread_mutex_unlock(&site->mutex);
     return delivery;
 }
@@ -412,8 +421,10 @@ struct delivery *site_pool_failed(struct site_pool *pool, struct site *site,
     uint32_t random = random_bits();
     pthread_mutex_lock(&site->mutex);
     struct delivery *backlog = NULL;
-    if (site_failed(site, failure, &pool->config->retry, random, now_ms))
+    if (site_failed(site, failure, &pool->config->retry, random, now_ms)) {
+        atomic_fetch_sub(&pool->num_ahead, site->backlog);
         backlog = site_take_all(site);
+    }
     pthread_mutex_unlock(&site->mutex);
     return backlog;
 }

@@ -17,6 +17,10 @@ void site_pool_free(struct site_pool *pool);
 /* Where wake-ups for worker i go; before the threads start. */
 void site_pool_set_worker(struct site_pool *pool, unsigned worker, struct mailbox *mailbox);
 
+/* How far loading is ahead of the connections: messages on their way from pickup to the dispatcher,
+ * which takes them off again, and deliveries in the sites' backlogs. Any thread. */
+atomic_size_t *site_pool_num_ahead(struct site_pool *pool);
+
 /* Dispatcher. Never NULL; borrowed: lives at least while a delivery names it or a connection is
  * open. */
 struct site *site_pool_get(struct site_pool *pool, const struct route *route,

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -72,12 +73,10 @@ static const char *get(struct fixture *f, const char *path)
 
 static struct file_identity identity_of(struct fixture *f, const char *path)
 {
-    struct file_identity identity;
-    int fd = spool_open_message(&f->spool, path);
-    assert_true(fd >= 0);
-    assert_int_equal(file_identity_read(fd, &identity, NULL, NULL), 0);
-    close(fd);
-    return identity;
+    struct spool_file file;
+    assert_int_equal(spool_open_message(&f->spool, path, false, &file), 0);
+    close(file.fd);
+    return file.identity;
 }
 
 static void opening_makes_the_folders(void **state)
@@ -162,8 +161,9 @@ static void paths_outside_the_contract_are_refused(void **state)
                                        "new/a/b/c", "new//a",      "./new/a",   "../new/a",
                                        "new/./a",   "deferred/x/", "new/a/../b"};
     struct file_identity none = {0};
+    struct spool_file file;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        assert_int_equal(spool_open_message(&f->spool, rows[i]), -EINVAL);
+        assert_int_equal(spool_open_message(&f->spool, rows[i], false, &file), -EINVAL);
         assert_int_equal(spool_unlink(&f->spool, rows[i], &none), -EINVAL);
         assert_int_equal(spool_move_to_bad(&f->spool, rows[i], NULL, "x"), -EINVAL);
     }
@@ -190,11 +190,38 @@ static void only_regular_files_are_opened(void **state)
         {"new/link", -ELOOP},    {"new/fifo", -EINVAL},    {"new/folder", -EINVAL},
         {"new/socket", -EINVAL}, {"new/missing", -ENOENT}, {"new/folder-link/inner", -ENOTDIR},
     };
+    struct spool_file file;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        assert_int_equal(spool_open_message(&f->spool, rows[i].path), rows[i].result);
-    fd = spool_open_message(&f->spool, "new/folder/inner");
-    assert_true(fd >= 0);
-    close(fd);
+        for (unsigned lease = 0; lease < 2; lease++)
+            assert_int_equal(spool_open_message(&f->spool, rows[i].path, lease, &file),
+                             rows[i].result);
+    assert_int_equal(spool_open_message(&f->spool, "new/folder/inner", false, &file), 0);
+    assert_int_equal(file.identity.size, 1);
+    assert_int_equal(file.nlink, 1);
+    close(file.fd);
+}
+
+static void a_lease_tells_of_writers_and_keeps_them_out(void **state)
+{
+    struct fixture *f = *state;
+    struct spool_file file;
+    put(f, "new/file", "x");
+    int writer = openat(f->spool.new_fd, "file", O_WRONLY);
+    assert_true(writer >= 0);
+    assert_int_equal(spool_open_message(&f->spool, "new/file", true, &file), 0);
+    assert_true(file.has_writer && !file.leased);
+    close(file.fd);
+    close(writer);
+    signal(SIGIO, SIG_IGN);
+    assert_int_equal(spool_open_message(&f->spool, "new/file", true, &file), 0);
+    assert_true(file.leased && !file.has_writer);
+    assert_int_equal(openat(f->spool.new_fd, "file", O_WRONLY | O_NONBLOCK), -1);
+    assert_int_equal(errno, EWOULDBLOCK);
+    close(file.fd);
+    writer = openat(f->spool.new_fd, "file", O_WRONLY | O_NONBLOCK);
+    assert_true(writer >= 0);
+    close(writer);
+    signal(SIGIO, SIG_DFL);
 }
 
 static void unlink_removes_only_the_very_file(void **state)
@@ -330,6 +357,7 @@ int main(void)
         cmocka_unit_test(names_of_files_in_progress_are_ignored),
         TEST(paths_outside_the_contract_are_refused),
         TEST(only_regular_files_are_opened),
+        TEST(a_lease_tells_of_writers_and_keeps_them_out),
         TEST(unlink_removes_only_the_very_file),
         TEST(a_file_that_was_rewritten_in_place_is_another),
         TEST(move_keeps_identity_and_makes_the_folder),
