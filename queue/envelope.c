@@ -179,6 +179,12 @@ static bool read_field(struct envelope_parser *parser, const struct header_field
     return keep_field(parser, field);
 }
 
+/* mbox's way to quote a "From " line, which some tools leave at the top of a header section. */
+static bool is_quoted_mbox_line(struct bytes head, size_t at)
+{
+    return at < head.len && head.at[at] == '>' && is_mbox_line(head, at + 1);
+}
+
 /* From begin to the first empty line. A line that is no field makes doubtful what is below it: part
  * of the header section for some receivers, of the body for others. So below it Bcc is still cut,
  * and no recipient is taken from there. */
@@ -186,6 +192,7 @@ static bool read_header(struct envelope_parser *parser, size_t begin)
 {
     struct envelope *out = parser->out;
     size_t other_at = SIZE_MAX;
+    bool has_field = false; /* one that is sent, above any line that is none */
     struct header_field field = header_field_at(parser->head, begin);
     if (!out->is_explicit && field.line != HEADER_FIELD)
         return envelope_fail(parser, begin, NULL, "no header section, so no recipients");
@@ -198,11 +205,16 @@ static bool read_header(struct envelope_parser *parser, size_t begin)
         if (other_at != SIZE_MAX && !out->is_explicit && is_address_field(field.name_id))
             return envelope_fail(parser, other_at, NULL,
                                  "no header field, but address fields follow it");
+        has_field |= other_at == SIZE_MAX && !is_secret(field.name_id);
         if (!read_field(parser, &field))
             return false;
     }
+    bool has_end = field.line == HEADER_EMPTY;
+    bool has_other = other_at != SIZE_MAX;
+    out->lacks_header =
+        !has_field && (has_other ? !is_quoted_mbox_line(parser->head, other_at) : !has_end);
     out->header_end =
-        field.line == HEADER_EMPTY || other_at == SIZE_MAX ? field.offset + field.len : other_at;
+        has_other && (!has_end || out->lacks_header) ? other_at : field.offset + field.len;
     return true;
 }
 

@@ -39,6 +39,8 @@ struct envelope {
     char *tag;                 /* owned, X-Sluice-Tag, printable, at most 128 octets; NULL */
     size_t header_end; /* offset in the file of the first octet after the header section's empty
                           line */
+    bool lacks_header; /* neither a field that is sent nor an empty line stands above the body: what
+                          we put on top needs an empty line behind it */
     struct envelope_cut *cuts; /* owned, ascending, not overlapping */
     size_t num_cuts;
 };

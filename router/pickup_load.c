@@ -152,6 +152,8 @@ static void make_prefix(const struct pickup *pickup, struct message *message)
     }
     if (!message->envelope.is_explicit && !message->envelope.has_message_id)
         buffer_printf(&prefix, "Message-ID: <%s@%s>\r\n", message->id_text, hostname);
+    if (message->envelope.lacks_header)
+        buffer_append_str(&prefix, "\r\n");
     message->content.prefix = buffer_bytes(&prefix);
 }
 

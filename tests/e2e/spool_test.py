@@ -258,6 +258,19 @@ def test_content_rules_on_the_wire(tmp_path, body):
         assert HOSTNAME.encode() in peer.messages[0].content.split(b"\r\nFrom:")[0]
 
 
+@pytest.mark.parametrize("text", [b"no header\r\n", b"Hello,\r\nNote: no field\r\n\r\nBye\r\n", b""],
+                         ids=range(3))
+def test_a_file_without_a_header_section_arrives_as_a_body(tmp_path, text):
+    """Nothing of it may become part of the Received field or be read as a field of its own."""
+    with Peer(Good) as peer:
+        router = Router(tmp_path, to(peer))
+        router.spool.drop("m", b"X-Sender: <s@origin.test>\r\nX-Receiver: <u@d.test>\r\n" + text)
+        assert router.drain().code == EX_OK
+        head, body = peer.messages[0].content.split(b"\r\n\r\n", 1)
+        assert head.startswith(b"Received: by ") and head.count(b"\r\n") == 1
+        assert body == text
+
+
 def test_many_messages_through_a_restart_and_a_kill(tmp_path):
     """Ended again and again at arbitrary moments: each message arrives, and only what was between its
     final dot and its record can arrive twice."""

@@ -454,6 +454,40 @@ static void header_end_agrees_with_the_parser(void **state)
     envelope_fini(&envelope);
 }
 
+/* What is put on top must not have the body for its next field. */
+static void a_body_without_header_is_told_from_a_header(void **state)
+{
+    static const struct {
+        const char *file; /* behind the block */
+        bool lacks_header;
+        size_t header_len; /* behind the block */
+    } rows[] = {
+        {"", true, 0},
+        {"no header\n", true, 0},
+        {"no header\n\nof its own\n", true, 0},
+        {"Hello,\nNote: a field?\n\nBye\n", true, 0},
+        {"Bcc: h@i.example\n", true, 17},
+        {"Bcc: h@i.example\nhello\n\nagain\n", true, 17},
+        {"\nhello\n", false, 1},
+        {"\n", false, 1},
+        {"\nSubject: x\nhello\n", false, 12},
+        {"Subject: x\n", false, 11},
+        {"Subject: x\nhello\n", false, 11},
+        {"Bcc: h@i.example\n\nhello\n", false, 18},
+        {">From a@b.example Mon Jan 1\nSubject: x\n\nhello\n", false, 40},
+    };
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        char file[200];
+        snprintf(file, sizeof file, "%s%s", BLOCK, rows[i].file);
+        struct envelope envelope = parse(file);
+        if (envelope.lacks_header != rows[i].lacks_header ||
+            envelope.header_end != strlen(BLOCK) + rows[i].header_len)
+            fail_msg("%s: %d, %zu", file, envelope.lacks_header, envelope.header_end);
+        envelope_fini(&envelope);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +504,7 @@ int main(void)
         cmocka_unit_test(duplicates_collapse_in_the_order_of_appearance),
         cmocka_unit_test(header_end_is_found_in_any_portions),
         cmocka_unit_test(header_end_agrees_with_the_parser),
+        cmocka_unit_test(a_body_without_header_is_told_from_a_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
