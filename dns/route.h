@@ -6,6 +6,7 @@
 #define SLUICE_DNS_ROUTE_H
 
 #include "base/bytes.h"
+#include "dns/tlsa.h"
 
 #include <stdatomic.h>
 #include <sys/socket.h>
@@ -27,6 +28,7 @@ struct route_host {
     uint8_t
         num_addresses; /* at least 1; families interleaved for racing, IPv6 first (RFC 8305 4) */
     const struct host_address *addresses;
+    struct tlsa_set tlsa; /* part of the route */
 };
 
 enum route_verdict {

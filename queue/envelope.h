@@ -20,7 +20,14 @@ struct envelope_cut {
 };
 
 /* X-Sluice-TLS, upward only; ENVELOPE_TLS_NONE: the message asks for nothing. */
-enum envelope_tls { ENVELOPE_TLS_NONE, ENVELOPE_TLS_ENCRYPT };
+enum envelope_tls {
+    ENVELOPE_TLS_NONE,
+    ENVELOPE_TLS_ENCRYPT,
+    ENVELOPE_TLS_VERIFY,
+    ENVELOPE_TLS_STS,
+    ENVELOPE_TLS_DANE,
+    ENVELOPE_TLS_DANE_ONLY
+};
 
 struct envelope {
     struct address sender; /* mailbox "" is the null sender */

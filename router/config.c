@@ -378,13 +378,36 @@ void config_free(struct config *config)
     if (!config)
         return;
     for (size_t i = 0; i < config_num_options; i++)
-        if (config_options[i].type == OPTION_TEXT)
+        if (!config_option_is_destination(&config_options[i]) &&
+            (config_options[i].type == OPTION_TEXT || config_options[i].type == OPTION_NAMES))
             free(*(char **)(void *)((char *)config + config_options[i].offset));
     for (size_t i = 0; i < config->dns.num_servers; i++)
         free(config->dns.servers[i]);
     free(config->dns.servers);
     config_destinations_free(config->destinations);
     free(config);
+}
+
+unsigned config_num_tls_identities(const struct config *config)
+{
+    return config_destinations_num_identities(config->destinations);
+}
+
+void config_tls_identity(const struct config *config, unsigned identity,
+                         struct tls_context_options *out)
+{
+    static const uint16_t versions[] = {TLS1_VERSION, TLS1_1_VERSION, TLS1_2_VERSION,
+                                        TLS1_3_VERSION};
+    const struct tls_settings *settings =
+        config_destinations_identity(config->destinations, identity);
+    *out = (struct tls_context_options){.ca_file = settings->ca_file,
+                                        .system_ca_file = settings->system_ca_file,
+                                        .cert_file = settings->cert_file,
+                                        .key_file = settings->key_file,
+                                        .groups = settings->groups,
+                                        .ciphers = settings->ciphers,
+                                        .min_version = versions[settings->minimum_version],
+                                        .max_version = versions[settings->maximum_version]};
 }
 
 const struct destination_settings *config_for_domain(const struct config *config,

@@ -8,10 +8,25 @@
 #include "dns/route.h"
 #include "queue/content.h"
 #include "queue/retry.h"
-#include "tls/policy.h"
-#include "tls/session_cache.h"
+#include "tls/context.h"
 
 enum { CONFIG_WHY_MAX = 400 };
+
+/* level = "wrapper" in the file, until the sections are resolved. */
+enum { TLS_SETTING_WRAPPER = TLS_LEVEL_DANE_ONLY + 1 };
+enum tls_version_setting { TLS_SETTING_1_0, TLS_SETTING_1_1, TLS_SETTING_1_2, TLS_SETTING_1_3 };
+
+/* The tls section, of all mail and of a destination. Texts belong to the configuration; "" none. */
+struct tls_settings {
+    enum tls_level level; /* in the file also "wrapper": encrypt with wrapper = true */
+    bool wrapper;         /* TLS from the first octet */
+    enum tls_on_failure on_failure;
+    char *match;            /* the names that `verify` accepts, as written */
+    struct tls_names names; /* the same, each by itself */
+    char *ca_file, *system_ca_file, *cert_file, *key_file, *groups, *ciphers;
+    enum tls_version_setting minimum_version, maximum_version;
+    unsigned identity; /* index of its config_tls_identity() */
+};
 
 /* What holds for the mail of a recipient domain: global values overlaid by the matching
  * `destination` sections
@@ -22,7 +37,7 @@ struct destination_settings {
     const char *pattern;             /* the most specific section that matched, "" for none */
     const struct next_hop *next_hop; /* NULL: by MX */
     uint16_t port; /* where hosts are spoken to that next_hop names no port for; never 0 */
-    enum tls_level tls_level;
+    struct tls_settings tls;
     unsigned connections;         /* most at once per site */
     unsigned connections_initial; /* the window starts there */
     unsigned max_deliveries;      /* per connection */
@@ -72,8 +87,8 @@ struct config {
         int64_t race_delay_ms;     /* before the next address is tried beside the first */
     } smtp;
     struct {
-        enum tls_level level;
-        char *ca_file; /* "" none */
+        struct tls_settings all;    /* what holds where no destination says otherwise */
+        int64_t broken_lifetime_ms; /* memory of hosts whose TLS is broken */
         struct session_cache_options cache;
         enum session_scope scope;
         char *cache_file; /* "" none */
@@ -105,6 +120,11 @@ void config_free(struct config *config);
  * O(labels). */
 const struct destination_settings *config_for_domain(const struct config *config,
                                                      const char *domain);
+/* Destinations with equal protocol settings, anchors and client certificate share an identity; 0 is
+ * that of the tls section. What is borrowed lives as long as config. */
+unsigned config_num_tls_identities(const struct config *config);
+void config_tls_identity(const struct config *config, unsigned identity,
+                         struct tls_context_options *out);
 /* The effective configuration, in a form that config_parse() reads back to the same. */
 void config_print(const struct config *config, struct buffer *out);
 

@@ -5,11 +5,12 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "queue/address.h"
+#include "router/config_tls.h"
 
 #include <stdio.h>
 
 /* Rows of the table from the first destination option on, which close the table. */
-enum { DESTINATION_OPTIONS_MAX = 16 };
+enum { DESTINATION_OPTIONS_MAX = 48 };
 
 struct config_destination {
     char *pattern; /* owned: A-labels in lower case, "*", "*.suffix", "[literal]" */
@@ -17,6 +18,7 @@ struct config_destination {
     char *texts[DESTINATION_OPTIONS_MAX]; /* owned; NULL: not set here */
     struct next_hop next_hop;             /* owned when has_next_hop */
     bool has_next_hop;
+    char **tls_names;                     /* owned: those of settings.tls.names */
     struct destination_settings settings; /* by config_destinations_resolve() */
 };
 
@@ -26,6 +28,8 @@ struct config_destinations {
     struct config_destination **buckets; /* owned array of borrowed sections */
     size_t num_buckets;                  /* a power of two */
     struct destination_settings base;
+    char **base_tls_names; /* owned: those of base.tls.names */
+    unsigned num_identities;
 };
 
 static size_t first_option(void)
@@ -51,6 +55,7 @@ static void destination_free(struct config_destination *destination)
         free(destination->texts[i]);
     if (destination->has_next_hop)
         next_hop_fini(&destination->next_hop);
+    config_tls_free_names(destination->tls_names);
     free(destination->pattern);
     free(destination);
 }
@@ -61,6 +66,7 @@ void config_destinations_free(struct config_destinations *destinations)
         return;
     for (size_t i = 0; i < destinations->num; i++)
         destination_free(destinations->items[i]);
+    config_tls_free_names(destinations->base_tls_names);
     free(destinations->items);
     free(destinations->buckets);
     free(destinations);
@@ -156,6 +162,16 @@ struct config_destination *config_destinations_add(struct config_destinations *d
     return item;
 }
 
+static bool is_text(const struct config_option *option)
+{
+    return option->type == OPTION_TEXT || option->type == OPTION_NAMES;
+}
+
+static char **text_member(const struct config_option *option, struct destination_settings *settings)
+{
+    return (char **)(void *)((char *)settings + option->offset);
+}
+
 bool config_destination_set(struct config_destination *destination,
                             const struct config_option *option, const char *text,
                             char why[CONFIG_EXPECTED_MAX])
@@ -164,6 +180,8 @@ bool config_destination_set(struct config_destination *destination,
     const char *problem;
     if (!config_option_store(option, text, &scratch, why))
         return false;
+    if (is_text(option))
+        free(*text_member(option, &scratch)); /* the text itself is kept below */
     if (option->type == OPTION_NEXT_HOP && *text) {
         destination->has_next_hop = next_hop_parse(text, &destination->next_hop, &problem);
         CHECK(destination->has_next_hop);
@@ -183,7 +201,7 @@ static void apply_text(const struct config_option *option, const char *text,
 static void make_base(const struct config *config, struct destination_settings *base)
 {
     *base = (struct destination_settings){.pattern = "",
-                                          .tls_level = config->tls.level,
+                                          .tls = config->tls.all,
                                           .port = config->smtp.port,
                                           .transcript = config->log.transcript};
     for (size_t i = first_option(); i < config_num_options; i++)
@@ -195,9 +213,13 @@ static void overlay(const struct config_destination *item, struct destination_se
 {
     size_t first = first_option();
     for (size_t i = first; i < config_num_options; i++) {
-        const char *text = item->texts[i - first];
+        char *text = item->texts[i - first];
         if (!text)
             continue;
+        if (is_text(&config_options[i])) {
+            *text_member(&config_options[i], settings) = text;
+            continue;
+        }
         if (config_options[i].type == OPTION_NEXT_HOP)
             settings->next_hop = item->has_next_hop ? &item->next_hop : NULL;
         else
@@ -211,6 +233,14 @@ static struct bytes suffix_pattern(const char *from, char out[ADDRESS_DOMAIN_MAX
 {
     int len = snprintf(out, ADDRESS_DOMAIN_MAX + 3, "*.%s", from);
     return bytes_make(out, (size_t)len < ADDRESS_DOMAIN_MAX + 3 ? (size_t)len : 0);
+}
+
+/* Nobody speaks TLS first on port 25: there the port of RFC 8314 is meant. */
+static void settle(struct destination_settings *settings)
+{
+    config_tls_settle(&settings->tls);
+    if (settings->tls.wrapper && settings->port == 25)
+        settings->port = 465;
 }
 
 /* Which sections hold for a domain follows from the most specific of them alone: every other one
@@ -240,6 +270,7 @@ static void resolve_one(const struct config_destinations *destinations,
         overlay(item, settings);
     if (settings->connections_initial > settings->connections)
         settings->connections_initial = settings->connections;
+    settle(settings);
 }
 
 static bool same_next_hop(const struct next_hop *a, const struct next_hop *b)
@@ -250,8 +281,8 @@ static bool same_next_hop(const struct next_hop *a, const struct next_hop *b)
 static bool same_settings(const struct destination_settings *a,
                           const struct destination_settings *b)
 {
-    return a->tls_level == b->tls_level && a->port == b->port && a->connections == b->connections &&
-           a->connections_initial == b->connections_initial &&
+    return config_tls_equal(&a->tls, &b->tls) && a->port == b->port &&
+           a->connections == b->connections && a->connections_initial == b->connections_initial &&
            a->max_deliveries == b->max_deliveries && a->max_recipients == b->max_recipients &&
            a->idle_ms == b->idle_ms && a->connection_lifetime_ms == b->connection_lifetime_ms &&
            a->transcript == b->transcript && same_next_hop(a->next_hop, b->next_hop);
@@ -270,6 +301,17 @@ static unsigned id_for(const struct config_destinations *destinations, size_t i)
     return (unsigned)i + 1;
 }
 
+static unsigned identity_for(struct config_destinations *destinations, size_t i)
+{
+    const struct tls_settings *tls = &destinations->items[i]->settings.tls;
+    if (config_tls_same_identity(tls, &destinations->base.tls))
+        return 0;
+    for (size_t k = 0; k < i; k++)
+        if (config_tls_same_identity(tls, &destinations->items[k]->settings.tls))
+            return destinations->items[k]->settings.tls.identity;
+    return destinations->num_identities++;
+}
+
 void config_destinations_resolve(struct config_destinations *destinations,
                                  const struct config *config)
 {
@@ -277,8 +319,30 @@ void config_destinations_resolve(struct config_destinations *destinations,
     for (size_t i = 0; i < destinations->num; i++) {
         struct config_destination *item = destinations->items[i];
         resolve_one(destinations, item, &item->settings);
-        item->settings.id = id_for(destinations, i);
+        config_tls_split_names(&item->settings.tls, &item->tls_names);
     }
+    /* Only now, since a section may set again what the whole file said. */
+    settle(&destinations->base);
+    config_tls_split_names(&destinations->base.tls, &destinations->base_tls_names);
+    destinations->num_identities = 1;
+    for (size_t i = 0; i < destinations->num; i++) {
+        destinations->items[i]->settings.id = id_for(destinations, i);
+        destinations->items[i]->settings.tls.identity = identity_for(destinations, i);
+    }
+}
+
+unsigned config_destinations_num_identities(const struct config_destinations *destinations)
+{
+    return destinations->num_identities;
+}
+
+const struct tls_settings *
+config_destinations_identity(const struct config_destinations *destinations, unsigned identity)
+{
+    for (size_t i = 0; i < destinations->num && identity; i++)
+        if (destinations->items[i]->settings.tls.identity == identity)
+            return &destinations->items[i]->settings.tls;
+    return &destinations->base.tls;
 }
 
 const struct destination_settings *
@@ -305,7 +369,7 @@ static void print_rows(const struct config_destination *item, const char *sectio
         if (!text || strcmp(option->section, section) != 0)
             continue;
         buffer_printf(out, "%s%s = ", indent, option->name);
-        if (option->type == OPTION_NEXT_HOP) {
+        if (option->type == OPTION_NEXT_HOP || is_text(option)) {
             config_quote(text, out);
         } else {
             apply_text(option, text, &scratch);

@@ -24,6 +24,10 @@ void config_destinations_resolve(struct config_destinations *destinations,
                                  const struct config *config);
 const struct destination_settings *
 config_destinations_find(const struct config_destinations *destinations, const char *domain);
+/* At least 1: 0 is the identity of what no section changes. */
+unsigned config_destinations_num_identities(const struct config_destinations *destinations);
+const struct tls_settings *
+config_destinations_identity(const struct config_destinations *destinations, unsigned identity);
 /* Each section with the options that it sets. */
 void config_destinations_print(const struct config_destinations *destinations, struct buffer *out);
 

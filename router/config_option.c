@@ -2,6 +2,7 @@
  * It knows neither files nor lines: config.c adds those to what it says. */
 #include "base/check.h"
 #include "base/memory.h"
+#include "queue/address.h"
 #include "router/config_table.h"
 #include "router/config_units.h"
 
@@ -198,6 +199,23 @@ static bool check_server(const char *text, char why[CONFIG_EXPECTED_MAX])
     return false;
 }
 
+static bool check_names(const char *text, char why[CONFIG_EXPECTED_MAX])
+{
+    while (*(text += strspn(text, " "))) {
+        size_t len = strcspn(text, " ");
+        char *domain = address_domain_to_ascii(bytes_make(text, len));
+        free(domain);
+        if (!domain) {
+            snprintf(why, CONFIG_EXPECTED_MAX,
+                     "has \"%.*s\", expected domain names with blanks between them",
+                     len < 100 ? (int)len : 100, text);
+            return false;
+        }
+        text += len;
+    }
+    return true;
+}
+
 bool config_option_store(const struct config_option *option, const char *text, void *base,
                          char why[CONFIG_EXPECTED_MAX])
 {
@@ -205,6 +223,8 @@ bool config_option_store(const struct config_option *option, const char *text, v
     switch (option->type) {
     case OPTION_TEXT:
         return store_text(option, text, at, why);
+    case OPTION_NAMES:
+        return check_names(text, why) && store_text(option, text, at, why);
     case OPTION_TRUTH:
         if (config_parse_truth(bytes_of(text), at))
             return true;
@@ -230,6 +250,7 @@ void config_option_print(const struct config_option *option, const void *base, s
     const void *at = (const char *)base + option->offset;
     switch (option->type) {
     case OPTION_TEXT:
+    case OPTION_NAMES:
         config_quote(*(char *const *)at, out);
         break;
     case OPTION_TRUTH:

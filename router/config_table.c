@@ -16,11 +16,14 @@ enum { PATH_LEN_MAX = 4000 };
 static const char *const durabilities[] = {"none", "group", NULL};
 static const char *const in_doubts[] = {"retry", "hold", NULL};
 static const char *const long_lines[] = {"fold", "send", "bounce", NULL};
-static const char *const levels[] = {"none", "may", "encrypt", NULL};
+/* By enum tls_level, and "wrapper" behind them: TLS_SETTING_WRAPPER. */
+static const char *const levels[] = {"none", "may",       "encrypt", "verify", "sts",
+                                     "dane", "dane-only", "wrapper", NULL};
+static const char *const on_failures[] = {"defer", "plaintext-next", "plaintext-now", NULL};
+static const char *const versions[] = {"1.0", "1.1", "1.2", "1.3", NULL};
 static const char *const scopes[] = {"address", "host", "site", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
 static const char later_any[] = "*"; /* any text but the default */
-static const char later_levels[] = "verify sts dane dane-only";
 
 /* clang-format off */
 const struct config_option config_options[] = {
@@ -103,10 +106,32 @@ const struct config_option config_options[] = {
     {"smtp", "race_delay", OPTION_DURATION, AT(smtp.race_delay_ms), 10, MS(60), "250ms", NULL, NULL,
      "How long an address is waited for before the next one is tried beside it (RFC 8305)."},
 
-    {"tls", "level", OPTION_CHOICE, AT(tls.level), 0, 0, "may", levels, later_levels,
-     "none: never TLS. may: TLS where the host offers it, else plaintext. encrypt: TLS or nothing."},
-    {"tls", "ca_file", OPTION_TEXT, AT(tls.ca_file), 0, PATH_LEN_MAX, "", NULL, NULL,
-     "Trust anchors in PEM beside the system's; the levels of this version do not check certificates."},
+    {"tls", "level", OPTION_CHOICE, AT(tls.all.level), 0, 0, "may", levels, NULL,
+     "none: never TLS. may: TLS where the host offers it, else plaintext; more where DANE or MTA-STS say so. encrypt: TLS or nothing. verify: and a certificate of a trusted CA for the host. sts, dane, dane-only: see docs/tls.md. wrapper: as encrypt, from the first octet (port 465)."},
+    {"tls", "wrapper", OPTION_TRUTH, AT(tls.all.wrapper), 0, 0, "false", NULL, NULL,
+     "Whether TLS begins with the first octet, without STARTTLS (port 465, RFC 8314); with any level."},
+    {"tls", "match", OPTION_NAMES, AT(tls.all.match), 0, 2000, "", NULL, NULL,
+     "What a certificate has to be for under verify: names with blanks between them, one of which is enough. Empty: the host's name."},
+    {"tls", "on_failure", OPTION_CHOICE, AT(tls.all.on_failure), 0, 0, "plaintext-next", on_failures, NULL,
+     "What a failed handshake leads to where TLS is not required. defer: another host or a later attempt. plaintext-next: plaintext in a later attempt, when the host has been failing for retry.minimum. plaintext-now: plaintext at once."},
+    {"tls", "ca_file", OPTION_TEXT, AT(tls.all.ca_file), 0, PATH_LEN_MAX, "", NULL, NULL,
+     "Trust anchors in PEM beside the system's: a private CA."},
+    {"tls", "system_ca_file", OPTION_TEXT, AT(tls.all.system_ca_file), 0, PATH_LEN_MAX, "", NULL, NULL,
+     "The system's trust anchors in PEM. Empty: where the system keeps them; none: they are not trusted."},
+    {"tls", "cert_file", OPTION_TEXT, AT(tls.all.cert_file), 0, PATH_LEN_MAX, "", NULL, NULL,
+     "Our client certificate and the chain above it, in PEM. Empty: none."},
+    {"tls", "key_file", OPTION_TEXT, AT(tls.all.key_file), 0, PATH_LEN_MAX, "", NULL, NULL,
+     "Its private key, which others than owner and group may not read. Empty: in cert_file."},
+    {"tls", "minimum_version", OPTION_CHOICE, AT(tls.all.minimum_version), 0, 0, "1.2", versions, NULL,
+     "The least version of TLS."},
+    {"tls", "maximum_version", OPTION_CHOICE, AT(tls.all.maximum_version), 0, 0, "1.3", versions, NULL,
+     "The most recent version of TLS."},
+    {"tls", "ciphers", OPTION_TEXT, AT(tls.all.ciphers), 0, 1000, "", NULL, NULL,
+     "Cipher suites up to TLS 1.2, in BoringSSL's syntax. Empty: its default. Those of TLS 1.3 are fixed."},
+    {"tls", "groups", OPTION_TEXT, AT(tls.all.groups), 0, 200, "", NULL, NULL,
+     "Key exchange groups. Empty: X25519:P-256."},
+    {"tls", "broken_lifetime", OPTION_DURATION, AT(tls.broken_lifetime_ms), MS(1), DAYS(30), "1d", NULL, NULL,
+     "How long a host whose TLS failed is remembered for on_failure."},
 
     {"tls.session_cache", "entries", OPTION_NUMBER, AT(tls.cache.entries), 0, 100000000, "65536", NULL, NULL,
      "Destinations whose TLS sessions are kept; 0 switches the cache off."},
@@ -159,8 +184,30 @@ const struct config_option config_options[] = {
     {"destination", "transcript", OPTION_TRUTH, OF(transcript), 0, 0, NULL, NULL, NULL,
      "Whether its sessions are written down; log.transcript unless set."},
 
-    {"destination.tls", "level", OPTION_CHOICE, OF(tls_level), 0, 0, NULL, levels, later_levels,
+    {"destination.tls", "level", OPTION_CHOICE, OF(tls.level), 0, 0, NULL, levels, NULL,
      "As tls.level, which holds unless this is set."},
+    {"destination.tls", "wrapper", OPTION_TRUTH, OF(tls.wrapper), 0, 0, NULL, NULL, NULL,
+     "As tls.wrapper, which holds unless this is set."},
+    {"destination.tls", "match", OPTION_NAMES, OF(tls.match), 0, 2000, NULL, NULL, NULL,
+     "As tls.match, which holds unless this is set."},
+    {"destination.tls", "on_failure", OPTION_CHOICE, OF(tls.on_failure), 0, 0, NULL, on_failures, NULL,
+     "As tls.on_failure, which holds unless this is set."},
+    {"destination.tls", "ca_file", OPTION_TEXT, OF(tls.ca_file), 0, PATH_LEN_MAX, NULL, NULL, NULL,
+     "As tls.ca_file, which holds unless this is set."},
+    {"destination.tls", "system_ca_file", OPTION_TEXT, OF(tls.system_ca_file), 0, PATH_LEN_MAX, NULL, NULL, NULL,
+     "As tls.system_ca_file, which holds unless this is set."},
+    {"destination.tls", "cert_file", OPTION_TEXT, OF(tls.cert_file), 0, PATH_LEN_MAX, NULL, NULL, NULL,
+     "As tls.cert_file, which holds unless this is set."},
+    {"destination.tls", "key_file", OPTION_TEXT, OF(tls.key_file), 0, PATH_LEN_MAX, NULL, NULL, NULL,
+     "As tls.key_file, which holds unless this is set."},
+    {"destination.tls", "minimum_version", OPTION_CHOICE, OF(tls.minimum_version), 0, 0, NULL, versions, NULL,
+     "As tls.minimum_version, which holds unless this is set."},
+    {"destination.tls", "maximum_version", OPTION_CHOICE, OF(tls.maximum_version), 0, 0, NULL, versions, NULL,
+     "As tls.maximum_version, which holds unless this is set."},
+    {"destination.tls", "ciphers", OPTION_TEXT, OF(tls.ciphers), 0, 1000, NULL, NULL, NULL,
+     "As tls.ciphers, which holds unless this is set."},
+    {"destination.tls", "groups", OPTION_TEXT, OF(tls.groups), 0, 200, NULL, NULL, NULL,
+     "As tls.groups, which holds unless this is set."},
 };
 /* clang-format on */
 

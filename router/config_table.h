@@ -15,7 +15,8 @@ enum option_type {
     OPTION_DURATION, /* int64_t, milliseconds */
     OPTION_CHOICE,   /* an enum, or a bool: the index in choices */
     OPTION_SERVERS,  /* dns.servers: a list of addresses */
-    OPTION_NEXT_HOP  /* const struct next_hop *: kept by config_destinations.c */
+    OPTION_NEXT_HOP, /* const struct next_hop *: kept by config_destinations.c */
+    OPTION_NAMES     /* char *: domain names with blanks between them; as OPTION_TEXT */
 };
 
 struct config_option {

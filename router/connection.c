@@ -179,17 +179,6 @@ static void name_session(struct connection *connection)
              connection->route->port);
 }
 
-/* The key under which the memory of broken TLS knows this host. */
-static bool wants_tls(struct connection *connection)
-{
-    const struct worker_services *services = connection->worker->services;
-    int64_t now_ms = loop_of(connection)->now_ms;
-    int64_t since = tls_broken_hosts_since(services->broken_hosts, connection->label, now_ms);
-    return !connection->plaintext_forced &&
-           tls_policy_wants_tls(connection->delivery->tls_level, since,
-                                services->config->retry.minimum_ms, now_ms);
-}
-
 void connection_use_socket(struct connection *connection, int fd)
 {
     const struct worker_services *services = connection->worker->services;
@@ -206,8 +195,9 @@ void connection_use_socket(struct connection *connection, int fd)
     struct smtp_session_params params = {
         .helo_name = services->config->hostname,
         .transport = connection->route->transport,
-        .want_tls = wants_tls(connection),
-        .require_tls = connection->delivery->tls_level >= TLS_LEVEL_ENCRYPT,
+        .want_tls = connection_wants_tls(connection),
+        .require_tls = connection->requirement.mandatory,
+        .is_wrapped = connection->requirement.wrapper,
         .config = services->config,
         .on_line = transcribes ? on_line : NULL,
         .on_line_ctx = connection,
@@ -221,13 +211,31 @@ void connection_use_socket(struct connection *connection, int fd)
         connection_leave_host(connection);
         return;
     }
+    if (connection->requirement.wrapper) {
+        connection_start_tls(connection);
+        return;
+    }
     connection->want = smtp_session_step(&connection->session, bytes_make(NULL, 0),
                                          &connection->out, loop->now_ms);
     connection_pump(connection);
 }
 
+/* TLS that was demanded by the recipient domain or by the message says nothing of the site's other
+ * mail, so the site must not be suspended by it. */
+static bool is_of_delivery_alone(const struct connection *connection, const struct outcome *failure)
+{
+    enum tls_source source = connection->requirement.source;
+    return (failure->phase == PHASE_STARTTLS || failure->phase == PHASE_TLS) &&
+           (source == TLS_SOURCE_STS || source == TLS_SOURCE_MESSAGE);
+}
+
 void connection_note_failure(struct connection *connection, const struct outcome *failure)
 {
+    if (is_of_delivery_alone(connection, failure)) {
+        connection->unsuitable = *failure;
+        connection->num_unsuitable++;
+        return;
+    }
     connection->failure = *failure;
     connection->num_failures++;
 }

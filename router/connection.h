@@ -8,6 +8,7 @@
 #ifndef SLUICE_ROUTER_CONNECTION_H
 #define SLUICE_ROUTER_CONNECTION_H
 
+#include "router/delivery_tls.h"
 #include "router/dialer.h"
 #include "router/smtp_session.h"
 #include "router/transcript.h"
@@ -53,6 +54,9 @@ struct connection {
     bool has_tls;
     bool offered_session; /* the handshake under way tries to resume */
     struct channel_tls_info tls;
+    /* What the delivery for which the session was begun demands of its host; borrows from that
+     * delivery: until the session is ready. */
+    struct tls_requirement requirement;
     char label[300]; /* "mx.example.net [192.0.2.1]:25" */
     unsigned num_deliveries;
     int64_t opened_ms; /* when this session became ready */
@@ -97,6 +101,12 @@ void connection_note_failure(struct connection *connection, const struct outcome
 /* On to the next address that has not had its turn. */
 void connection_leave_host(struct connection *connection);
 /* connection_tls.c: */
+/* Hosts that the delivery's TLS policy rules out get no turn. */
+void connection_skip_hosts(struct connection *connection);
+/* Whether to ask for TLS at the host that was reached; sets connection->requirement. */
+bool connection_wants_tls(struct connection *connection);
+/* Whether the session satisfies the delivery that it is to carry; kind NONE: it does. */
+struct outcome connection_tls_fits(struct connection *connection);
 void connection_start_tls(struct connection *connection);
 void connection_continue_tls(struct connection *connection);
 void connection_tls_failed(struct connection *connection, const char *why);

@@ -23,6 +23,7 @@ void connection_begin_attempt(struct connection *connection)
     connection->plaintext_forced = connection->full_handshake_forced = false;
     connection->state = CONNECTION_DIALING;
     dialer_reset(&connection->dialer, connection->route, site_pool_family(connection->site));
+    connection_skip_hosts(connection);
     dialer_go(&connection->dialer);
 }
 
@@ -45,11 +46,17 @@ static void fill_trace(struct connection *connection, struct delivery *delivery)
              dialed_host(connection->route, connection->at)->name);
     trace->address = *dialed_address(connection->route, connection->at);
     trace->port = connection->route->port;
+    struct tls_requirement requirement;
+    delivery_tls_requirement(delivery, dialed_host(connection->route, connection->at),
+                             &requirement);
+    trace->tls_level = tls_level_name(requirement.level);
+    trace->tls_source = tls_source_name(requirement.source);
     if (!connection->session_open)
         return;
     trace->tls_version = connection->has_tls ? connection->tls.version : NULL;
     trace->tls_cipher = connection->has_tls ? connection->tls.cipher : NULL;
     trace->tls_resumed = connection->has_tls && connection->tls.resumed;
+    trace->tls_verified = connection->has_tls && requirement.checks != 0;
     trace->reused = connection->num_deliveries > 0;
     trace->sent_len = connection->in_transaction ? connection->session.body_len : 0;
 }
@@ -142,7 +149,9 @@ static bool begin_transaction(struct connection *connection)
 {
     struct delivery *delivery = connection->delivery;
     struct loop *loop = &connection->worker->loop;
-    struct outcome misfit = smtp_session_fits(&connection->session, delivery);
+    struct outcome misfit = connection_tls_fits(connection);
+    if (misfit.kind == OUTCOME_NONE)
+        misfit = smtp_session_fits(&connection->session, delivery);
     if (misfit.kind != OUTCOME_NONE && connection->num_deliveries > 0) {
         /* This session was made for others: the delivery gets one of its own. */
         connection_say_goodbye(connection);

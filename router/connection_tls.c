@@ -1,23 +1,91 @@
-/* STARTTLS on a connection: the key into the session cache, the handshake, what its failure leads
- * to. Which level is needed and where plaintext may go is tls/policy.c's to say. */
+/* TLS on a connection: what the policy demands of the host, the key into the session cache, the
+ * handshake, what its failure leads to. What is needed and where plaintext may go is
+ * tls/policy.c's to say. */
+#include "base/clock.h"
 #include "router/connection.h"
 
 #include <string.h>
 
-static struct session_key make_key(const struct connection *connection)
+/* The key under which the memory of broken TLS knows the host is the connection's label. */
+static struct tls_fallback fallback_of(struct connection *connection)
 {
     const struct worker_services *services = connection->worker->services;
+    return (struct tls_fallback){
+        .on_failure = connection->site->settings->tls.on_failure,
+        .broken_since_ms = tls_broken_hosts_since(services->broken_hosts, connection->label,
+                                                  connection->worker->loop.now_ms),
+        .plaintext_after_ms = services->config->retry.minimum_ms,
+    };
+}
+
+static void note_unsuitable(struct connection *connection, const char *why)
+{
+    connection->unsuitable = outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_POLICY, why);
+    connection->num_unsuitable++;
+}
+
+void connection_skip_hosts(struct connection *connection)
+{
+    for (size_t i = 0; i < connection->route->num_hosts; i++) {
+        struct tls_requirement requirement;
+        delivery_tls_requirement(connection->delivery, &connection->route->hosts[i], &requirement);
+        if (!requirement.unusable)
+            continue;
+        dialer_skip_host(&connection->dialer, i);
+        note_unsuitable(connection, requirement.unusable);
+    }
+}
+
+bool connection_wants_tls(struct connection *connection)
+{
+    delivery_tls_requirement(connection->delivery, dialed_host(connection->route, connection->at),
+                             &connection->requirement);
+    struct tls_fallback fallback = fallback_of(connection);
+    return !connection->plaintext_forced &&
+           tls_policy_wants_tls(&connection->requirement, &fallback,
+                                connection->worker->loop.now_ms);
+}
+
+struct outcome connection_tls_fits(struct connection *connection)
+{
+    struct tls_requirement requirement;
+    delivery_tls_requirement(connection->delivery, dialed_host(connection->route, connection->at),
+                             &requirement);
+    return delivery_tls_fits(&requirement, connection->has_tls, connection->tls.proof);
+}
+
+/* RFC 7672 3.2.1: the TLSA base domain where there are records; else the MX host. */
+static const char *sni_of(const struct connection *connection)
+{
+    const struct route_host *host = dialed_host(connection->route, connection->at);
+    if (connection->requirement.checks & TLS_CHECK_TLSA)
+        return connection->requirement.tlsa->base;
+    return host->is_literal ? NULL : host->name;
+}
+
+/* Hosts of a site share sessions only where nothing is checked about any one of them. */
+static enum session_scope scope_of(const struct connection *connection)
+{
+    enum session_scope scope = connection->worker->services->config->tls.scope;
+    bool checks = connection->requirement.checks || connection->requirement.wishes;
+    return scope == SESSION_SCOPE_SITE && checks ? SESSION_SCOPE_HOST : scope;
+}
+
+static struct session_key make_key(const struct connection *connection,
+                                   const struct tls_context *context, enum session_scope scope,
+                                   const char *sni)
+{
     const struct route_host *host = dialed_host(connection->route, connection->at);
     const struct host_address *address = dialed_address(connection->route, connection->at);
-    enum session_scope scope = services->config->tls.scope;
-    bool named = scope != SESSION_SCOPE_SITE && !host->is_literal;
+    uint8_t proof[TLS_PROOF_LEN];
+    tls_proof_make(&connection->requirement, false, proof);
     struct session_key_parts parts = {
         .scope = scope,
         .port = connection->route->port,
-        .level = connection->delivery->tls_level,
-        .sni = named ? bytes_of(host->name) : bytes_make(NULL, 0),
-        .settings_digest = bytes_make(services->tls_context->settings_digest,
-                                      sizeof services->tls_context->settings_digest),
+        .mandatory = connection->requirement.mandatory,
+        .proof = bytes_make(proof, sizeof proof),
+        .sni = bytes_of(sni),
+        .settings_digest = bytes_make(context->settings_digest, sizeof context->settings_digest),
     };
     if (scope != SESSION_SCOPE_SITE)
         parts.peer_name = bytes_of(connection->session.capabilities.peer_name);
@@ -32,21 +100,24 @@ static struct session_key make_key(const struct connection *connection)
 void connection_start_tls(struct connection *connection)
 {
     const struct worker_services *services = connection->worker->services;
+    const struct tls_settings *settings = &connection->site->settings->tls;
     struct loop *loop = &connection->worker->loop;
-    const struct route_host *host = dialed_host(connection->route, connection->at);
-    bool named = services->config->tls.scope != SESSION_SCOPE_SITE && !host->is_literal;
     if (channel_has_unread(&connection->channel)) {
         connection_lose(connection, TROUBLE_INJECTION, NULL);
         connection_pump(connection);
         return;
     }
+    enum session_scope scope = scope_of(connection);
+    const char *sni = scope == SESSION_SCOPE_SITE ? NULL : sni_of(connection);
+    struct tls_context *context = services->tls_contexts[settings->identity];
     struct channel_tls_params params = {
-        .context = services->tls_context,
+        .context = context,
         .cache = services->session_cache,
-        .key = make_key(connection),
-        .level = connection->delivery->tls_level,
+        .key = make_key(connection, context, scope, sni),
+        .requirement = &connection->requirement,
+        .now_wall_s = clock_wall_ms() / 1000,
         .label = connection->label,
-        .sni = named ? host->name : NULL,
+        .sni = sni,
         .offer_session = !connection->full_handshake_forced,
     };
     connection->state = CONNECTION_HANDSHAKE;
@@ -54,6 +125,25 @@ void connection_start_tls(struct connection *connection)
     channel_start_tls(&connection->channel, &params, loop->now_ms);
     connection->offered_session = connection->channel.offered != NULL;
     connection_continue_tls(connection);
+}
+
+static void handshake_done(struct connection *connection)
+{
+    struct loop *loop = &connection->worker->loop;
+    connection->has_tls = true;
+    if (connection->transcribes)
+        transcript_note(&connection->transcript, loop->now_us, "%s, %s%s, %s (%s)",
+                        connection->tls.version, connection->tls.cipher,
+                        connection->tls.resumed ? ", resumed" : "",
+                        tls_level_name(connection->requirement.level),
+                        tls_source_name(connection->requirement.source));
+    connection->state = CONNECTION_TALKING;
+    connection->want =
+        connection->requirement.wrapper
+            ? smtp_session_step(&connection->session, bytes_make(NULL, 0), &connection->out,
+                                loop->now_ms)
+            : smtp_session_tls_done(&connection->session, &connection->out, loop->now_ms);
+    connection_pump(connection);
 }
 
 void connection_continue_tls(struct connection *connection)
@@ -68,7 +158,8 @@ void connection_continue_tls(struct connection *connection)
         loop_set_events(loop, &connection->watch, LOOP_READ | LOOP_WRITE);
         return;
     case CHANNEL_OK:
-        break;
+        handshake_done(connection);
+        return;
     case CHANNEL_CLOSED:
         connection_tls_failed(connection, "the peer closed the connection in the handshake");
         return;
@@ -76,13 +167,6 @@ void connection_continue_tls(struct connection *connection)
         connection_tls_failed(connection, channel_error(channel));
         return;
     }
-    connection->has_tls = true;
-    if (connection->transcribes)
-        transcript_note(&connection->transcript, loop->now_us, "%s, %s%s", connection->tls.version,
-                        connection->tls.cipher, connection->tls.resumed ? ", resumed" : "");
-    connection->state = CONNECTION_TALKING;
-    connection->want = smtp_session_tls_done(&connection->session, &connection->out, loop->now_ms);
-    connection_pump(connection);
 }
 
 static void dial_again(struct connection *connection)
@@ -106,12 +190,12 @@ void connection_tls_failed(struct connection *connection, const char *why)
         return;
     }
     struct outcome failure = outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_FAILED, why);
-    tls_broken_hosts_failed(services->broken_hosts, connection->label, now_ms);
-    int64_t since = tls_broken_hosts_since(services->broken_hosts, connection->label, now_ms);
-    enum tls_action action =
-        tls_policy_decide(connection->delivery->tls_level, TLS_HANDSHAKE_FAILED, since,
-                          services->config->retry.minimum_ms, now_ms);
-    if (action == TLS_ACTION_PLAINTEXT) {
+    /* A certificate that one delivery cannot accept does not make the host's TLS broken. */
+    if (connection->channel.verdict.fault == TLS_FAULT_NONE)
+        tls_broken_hosts_failed(services->broken_hosts, connection->label, now_ms);
+    struct tls_fallback fallback = fallback_of(connection);
+    if (tls_policy_decide(&connection->requirement, TLS_HANDSHAKE_FAILED, &fallback, now_ms) ==
+        TLS_ACTION_PLAINTEXT) {
         connection->plaintext_forced = true;
         dial_again(connection);
         return;

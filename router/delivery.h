@@ -29,6 +29,9 @@ struct delivery_trace {
     uint16_t port;           /* 0: no address was reached */
     const char *tls_version; /* static; NULL: plaintext */
     const char *tls_cipher;  /* static */
+    const char *tls_level;   /* static: of the policy in force at the host; NULL: none reached */
+    const char *tls_source;  /* static: who decided it */
+    bool tls_verified;       /* the certificate was checked, now or when the session began */
     bool tls_resumed;
     bool reused;                /* the connection had carried a delivery before */
     uint32_t attempts_on_hosts; /* hosts tried in this attempt */
@@ -49,7 +52,6 @@ struct delivery {
     struct site *site;       /* borrowed: lives while deliveries name it */
     const struct destination_settings *settings; /* borrowed from the configuration */
     const char *domain;                          /* borrowed from message->envelope */
-    enum tls_level tls_level;                    /* settings' level, tightened by the message */
     uint32_t
         attempt; /* number of this attempt of the message's recipients in this domain, from 1 */
     uint32_t restarts; /* times it lost its connection before content, without an attempt */

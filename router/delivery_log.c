@@ -29,6 +29,10 @@ static void put_host(struct json_line *json, const struct delivery_trace *trace)
         json_line_null(json, "address");
         json_line_null(json, "port");
     }
+    json_line_open(json, "policy", '{');
+    json_line_text(json, "level", trace->tls_level);
+    json_line_text(json, "source", trace->tls_source);
+    json_line_close(json, '}');
     if (!trace->tls_version) {
         json_line_null(json, "tls");
         return;
@@ -37,6 +41,7 @@ static void put_host(struct json_line *json, const struct delivery_trace *trace)
     json_line_text(json, "version", trace->tls_version);
     json_line_text(json, "cipher", trace->tls_cipher);
     json_line_truth(json, "resumed", trace->tls_resumed);
+    json_line_truth(json, "verified", trace->tls_verified);
     json_line_close(json, '}');
 }
 

@@ -36,6 +36,12 @@ void dialer_reset(struct dialer *dialer, const struct route *route, uint8_t pref
         dialer->used[i] = 0;
 }
 
+void dialer_skip_host(struct dialer *dialer, size_t host)
+{
+    CHECK(host < ROUTE_HOSTS_MAX);
+    dialer->used[host] = UINT16_MAX;
+}
+
 static bool is_used(const struct dialer *dialer, struct dialed at)
 {
     return dialer->used[at.host] >> at.address & 1;

@@ -51,6 +51,8 @@ void dialer_init(struct dialer *dialer, struct loop *loop, const struct config *
 void dialer_reset(struct dialer *dialer, const struct route *route, uint8_t preferred_family);
 /* Goes on to the next address that has not had its turn. */
 void dialer_go(struct dialer *dialer);
+/* The host gets no turn in this attempt. Before the first dialer_go(). */
+void dialer_skip_host(struct dialer *dialer, size_t host);
 /* This address gets another turn, at once (after a failed resumed handshake, or for plaintext). */
 void dialer_redial(struct dialer *dialer, struct dialed at);
 /* Closes what is under way. Idempotent. */

@@ -37,19 +37,10 @@ static void fill_and_finish(struct dispatcher *dispatcher, struct delivery *deli
     mailbox_post(dispatcher->services.journal_thread, &delivery->item);
 }
 
-static enum tls_level level_of(const struct delivery *delivery)
-{
-    enum tls_level asked = delivery->message->envelope.tls == ENVELOPE_TLS_ENCRYPT
-                               ? TLS_LEVEL_ENCRYPT
-                               : TLS_LEVEL_NONE;
-    return tls_level_max(delivery->settings->tls_level, asked);
-}
-
 static void place(struct dispatcher *dispatcher, struct destination *destination,
                   struct delivery *delivery)
 {
     delivery->settings = destination->settings;
-    delivery->tls_level = level_of(delivery);
     if (destination->route->verdict != ROUTE_OK) {
         struct outcome outcome = outcome_from_route(destination->route);
         fill_and_finish(dispatcher, delivery, &outcome);

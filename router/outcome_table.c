@@ -73,6 +73,7 @@ static const struct trouble_row troubles[NUM_TROUBLES] = {
                                  "TLS is required and STARTTLS is not offered"},
     [TROUBLE_TLS_FAILED] = {OUTCOME_DEFERRED, BLAME_PROTOCOL, true, false, 7, 5,
                             "TLS handshake failed"},
+    [TROUBLE_TLS_POLICY] = {OUTCOME_DEFERRED, BLAME_PROTOCOL, true, false, 7, 5, "TLS policy"},
     [TROUBLE_NO_SMTPUTF8] = {OUTCOME_BOUNCED, BLAME_US, false, false, 6, 7,
                              "the message needs SMTPUTF8, which is not offered"},
     [TROUBLE_TOO_LARGE] = {OUTCOME_BOUNCED, BLAME_US, false, false, 3, 4,

@@ -18,6 +18,7 @@ enum trouble {
     TROUBLE_INJECTION,      /* octets between 220 and the handshake */
     TROUBLE_TLS_NOT_OFFERED,
     TROUBLE_TLS_FAILED,
+    TROUBLE_TLS_POLICY,  /* the host must not be used for this delivery now */
     TROUBLE_NO_SMTPUTF8, /* permanent if no host has it: 5.6.7 */
     TROUBLE_TOO_LARGE,   /* over the advertised SIZE: 5.3.4 */
     TROUBLE_FILE_GONE,

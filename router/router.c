@@ -21,7 +21,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { BROKEN_HOSTS_MAX = 65536, BROKEN_HOSTS_LIFETIME_MS = 86400000 };
+enum { BROKEN_HOSTS_MAX = 65536 };
 
 struct router {
     const struct router_options *options;
@@ -29,7 +29,7 @@ struct router {
     struct spool spool;
     struct journal *journal;
     struct pauses pauses;
-    struct tls_context *tls_context;
+    struct tls_context **tls_contexts; /* owned array of owned contexts, one per identity */
     struct session_cache *session_cache;
     struct tls_broken_hosts *broken_hosts;
     struct resolver *resolver;
@@ -109,15 +109,21 @@ static int open_logs(struct router *router)
 static int open_tls(struct router *router)
 {
     char why[TLS_WHY_MAX];
-    struct tls_context_options options = {.ca_file = router->config->tls.ca_file};
-    router->tls_context = tls_context_new(&options, why);
-    if (!router->tls_context) {
-        log_error("%s", why);
-        return EX_CONFIG;
+    unsigned num = config_num_tls_identities(router->config);
+    router->tls_contexts = mem_zalloc(num, sizeof(struct tls_context *));
+    for (unsigned i = 0; i < num; i++) {
+        struct tls_context_options options;
+        config_tls_identity(router->config, i, &options);
+        router->tls_contexts[i] = tls_context_new(&options, why);
+        if (!router->tls_contexts[i]) {
+            log_error("%s", why);
+            return EX_CONFIG;
+        }
     }
     if (router->config->tls.cache.entries)
         router->session_cache = session_cache_new(&router->config->tls.cache);
-    router->broken_hosts = tls_broken_hosts_new(BROKEN_HOSTS_MAX, BROKEN_HOSTS_LIFETIME_MS);
+    router->broken_hosts =
+        tls_broken_hosts_new(BROKEN_HOSTS_MAX, router->config->tls.broken_lifetime_ms);
     return 0;
 }
 
@@ -193,7 +199,7 @@ static bool init_threads(struct router *router)
         .config = config,
         .spool = &router->spool,
         .journal = router->journal,
-        .tls_context = router->tls_context,
+        .tls_contexts = router->tls_contexts,
         .session_cache = router->session_cache,
         .broken_hosts = router->broken_hosts,
         .site_pool = router->site_pool,
@@ -298,6 +304,13 @@ static void wait_for_end(struct router *router)
         CHECK(errno == EINTR);
 }
 
+static void free_tls_contexts(struct router *router)
+{
+    for (unsigned i = 0; router->tls_contexts && i < config_num_tls_identities(router->config); i++)
+        tls_context_free(router->tls_contexts[i]);
+    free(router->tls_contexts);
+}
+
 /* What was made before the threads; whatever of it there is. */
 static void release(struct router *router)
 {
@@ -308,8 +321,7 @@ static void release(struct router *router)
         session_cache_free(router->session_cache);
     if (router->broken_hosts)
         tls_broken_hosts_free(router->broken_hosts);
-    if (router->tls_context)
-        tls_context_free(router->tls_context);
+    free_tls_contexts(router);
     if (router->spool.path)
         spool_close(&router->spool);
     log_file_close(router->delivery_log);

@@ -65,7 +65,8 @@ enum smtp_want smtp_state_want(const struct smtp_session *session)
 void smtp_session_init(struct smtp_session *session, const struct smtp_session_params *params,
                        int64_t now_ms)
 {
-    *session = (struct smtp_session){.params = *params, .state = SMTP_STATE_GREETING};
+    *session = (struct smtp_session){
+        .params = *params, .state = SMTP_STATE_GREETING, .tls_active = params->is_wrapped};
     smtp_reply_parser_init(&session->parser);
     smtp_transaction_init(session);
     smtp_expect(session, SMTP_BANNER, 0, now_ms);

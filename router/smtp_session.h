@@ -32,6 +32,7 @@ struct smtp_session_params {
     enum transport transport;
     bool want_tls;               /* STARTTLS where offered */
     bool require_tls;            /* not offered or refused: CLOSE with the failure */
+    bool is_wrapped;             /* TLS is active before the greeting */
     const struct config *config; /* borrowed: time limits */
     /* For the transcript: each line sent or received, without CRLF, secrets masked; may be NULL.
      * Content is reported once as

@@ -132,8 +132,6 @@ struct outcome smtp_session_fits(const struct smtp_session *session,
 {
     const struct smtp_capabilities *capabilities = &session->capabilities;
     uint64_t wire_len = delivery->message->content.class.wire_len;
-    if (delivery->tls_level >= TLS_LEVEL_ENCRYPT && !session->tls_active)
-        return outcome_from_trouble(PHASE_STARTTLS, TROUBLE_TLS_NOT_OFFERED, NULL);
     if (delivery->message->envelope.needs_utf8 && !capabilities->smtputf8)
         return outcome_from_trouble(PHASE_EHLO, TROUBLE_NO_SMTPUTF8, NULL);
     if (capabilities->size_max && wire_len > capabilities->size_max) {

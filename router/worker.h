@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "router/site_pool.h"
+#include "tls/broken_hosts.h"
 #include "tls/context.h"
 
 struct connection;
@@ -17,7 +18,7 @@ struct worker_services {
     const struct config *config;
     const struct spool *spool;
     struct journal *journal;
-    struct tls_context *tls_context;
+    struct tls_context **tls_contexts;   /* by settings->tls.identity */
     struct session_cache *session_cache; /* NULL: switched off */
     struct tls_broken_hosts *broken_hosts;
     struct site_pool *site_pool;

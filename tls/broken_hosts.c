@@ -1,10 +1,11 @@
-/* The memory of hosts whose TLS is broken, as policy.h describes it: a mutex around an LRU table.
+/* The memory of hosts whose TLS is broken, as its header describes it: a mutex around an LRU table.
  * It decides nothing: policy.c says what a broken host may be spoken to in. */
+#include "tls/broken_hosts.h"
+
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/memory.h"
 #include "tls/digest_lru.h"
-#include "tls/policy.h"
 
 #include <openssl/sha.h>
 #include <pthread.h>

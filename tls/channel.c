@@ -191,29 +191,28 @@ const char *channel_error(const struct channel *channel)
     return channel->error;
 }
 
+/* A session whose certificate is good for one domain only, or did not pass what is only reported,
+ * is not kept: its key says more than was shown, and the report has to be made again. */
 int channel_on_new_session(SSL *ssl, SSL_SESSION *session)
 {
     struct channel *channel = SSL_get_app_data(ssl);
-    if (!channel->tls.cache)
+    if (!channel->tls.cache || channel->verdict.by_domain ||
+        channel->verdict.wish != TLS_FAULT_NONE)
         return 0; /* the reference stays with BoringSSL */
     session_cache_put(channel->tls.cache, &channel->tls.key, channel->tls.label, session,
                       channel->now_ms);
     return 1;
 }
 
-/* Not called on a resumed handshake: what was verified is part of the session's key. A level that
- * checks the certificate takes its place here. */
+/* Not called on a resumed handshake: what was verified is part of the session's key. */
 enum ssl_verify_result_t channel_on_verify(SSL *ssl, uint8_t *out_alert)
 {
-    (void)out_alert;
-    const struct channel *channel = SSL_get_app_data(ssl);
-    switch (channel->tls.level) {
-    case TLS_LEVEL_NONE:
-    case TLS_LEVEL_MAY:
-    case TLS_LEVEL_ENCRYPT:
+    struct channel *channel = SSL_get_app_data(ssl);
+    if (tls_verify(SSL_get0_peer_certificates(ssl), channel->tls.requirement,
+                   channel->tls.context->trust.store, channel->tls.now_wall_s, &channel->verdict))
         return ssl_verify_ok;
-    }
-    *out_alert = SSL_AD_CERTIFICATE_UNKNOWN;
+    *out_alert = channel->verdict.fault == TLS_FAULT_EXPIRED ? SSL_AD_CERTIFICATE_EXPIRED
+                                                             : SSL_AD_CERTIFICATE_UNKNOWN;
     return ssl_verify_invalid;
 }
 
@@ -237,7 +236,10 @@ static enum channel_status handshake_done(struct channel *channel,
         .cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(channel->ssl)),
         .resumed = resumed,
         .offered_session = offered,
+        .verdict = channel->verdict,
     };
+    tls_proof_make(channel->tls.requirement, channel->verdict.by_domain, out_info->proof);
+    channel->tls.requirement = NULL; /* borrowed until here */
     if (resumed)
         report(channel, SESSION_USE_RESUMED);
     else
@@ -248,6 +250,9 @@ static enum channel_status handshake_done(struct channel *channel,
 static enum channel_status handshake_failed(struct channel *channel, int result)
 {
     describe_ssl_error(channel, "TLS handshake", result);
+    if (channel->verdict.fault != TLS_FAULT_NONE)
+        snprintf(channel->error, sizeof channel->error, "TLS certificate: %.180s",
+                 channel->verdict.why);
     if (channel->offered)
         report(channel, SESSION_USE_FAILED);
     (void)channel_bio_flush(channel); /* the alert, for the peer's log */

@@ -24,10 +24,13 @@ struct channel_tls_params {
     struct tls_context *context; /* borrowed */
     struct session_cache *cache; /* borrowed; NULL: no resumption */
     struct session_key key;
-    const char *label;    /* borrowed until channel_fini(): for the cache's people-readable list */
-    const char *sni;      /* borrowed until the handshake ends; NULL: none */
-    bool offer_session;   /* false: full handshake on purpose (after a failed resumed one) */
-    enum tls_level level; /* what the certificate has to satisfy; the same as in the key */
+    const char *label;  /* borrowed until channel_fini(): for the cache's people-readable list */
+    const char *sni;    /* borrowed until the handshake ends; NULL: none */
+    bool offer_session; /* false: full handshake on purpose (after a failed resumed one) */
+    /* What the certificate has to satisfy: its proof is in the key. Borrowed until the handshake
+     * ends. */
+    const struct tls_requirement *requirement;
+    int64_t now_wall_s; /* for certificates' dates */
 };
 
 struct channel_tls_info {
@@ -35,13 +38,17 @@ struct channel_tls_info {
     const char *cipher;  /* "TLS_AES_128_GCM_SHA256"; static */
     bool resumed;
     bool offered_session; /* a session was offered (resumed or not) */
+    /* What the certificate was checked for; with a resumed session, when that began. */
+    uint8_t proof[TLS_PROOF_LEN];
+    struct tls_verdict verdict; /* of a full handshake; no fault and no usage on a resumed one */
 };
 
 struct channel {
     int fd;   /* borrowed */
     SSL *ssl; /* owned; NULL: plaintext */
     struct channel_tls_params tls;
-    SSL_SESSION *offered; /* owned reference; NULL */
+    struct tls_verdict verdict; /* of the handshake under way or done */
+    SSL_SESSION *offered;       /* owned reference; NULL */
     bool handshake_done;
     struct buffer in; /* read ahead: undecrypted records under TLS; no memory while empty */
     size_t in_pos;

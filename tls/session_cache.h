@@ -19,7 +19,7 @@
 #define SLUICE_TLS_SESSION_CACHE_H
 
 #include "base/bytes.h"
-#include "tls/policy.h"
+#include "tls/verify.h"
 
 #include <openssl/ssl.h>
 
@@ -59,7 +59,9 @@ struct session_key_parts {
     struct bytes peer_name; /* the peer's EHLO name, lower case: tells hosts behind a balancer
                                apart; empty for site scope */
     struct bytes sni;       /* empty: none */
-    enum tls_level level;
+    bool mandatory;     /* the requirement's: a session of a connection that might have gone without
+                           TLS is never taken for one that must not */
+    struct bytes proof; /* tls_proof_make(): all that the certificate was checked for */
     struct bytes settings_digest; /* of protocol, cipher, group settings, client certificate, trust
                                      anchors */
 };

@@ -17,9 +17,9 @@ static void add_part(SHA256_CTX *sha, struct bytes part)
 
 struct session_key session_key_make(const struct session_key_parts *parts)
 {
-    /* Fixed numbers for scope and level come first; the version changes with the meaning of any
-     * part, since keys are meant to outlive a process. */
-    const uint8_t numbers[] = {1, (uint8_t)parts->scope, (uint8_t)parts->level,
+    /* Fixed numbers for scope and obligation come first; the version changes with the meaning of
+     * any part, since keys are meant to outlive a process. */
+    const uint8_t numbers[] = {2, (uint8_t)parts->scope, parts->mandatory,
                                (uint8_t)(parts->port >> 8), (uint8_t)parts->port};
     SHA256_CTX sha;
     SHA256_Init(&sha);
@@ -27,6 +27,7 @@ struct session_key session_key_make(const struct session_key_parts *parts)
     add_part(&sha, parts->destination);
     add_part(&sha, parts->peer_name);
     add_part(&sha, parts->sni);
+    add_part(&sha, parts->proof);
     add_part(&sha, parts->settings_digest);
     struct session_key key;
     SHA256_Final(key.digest, &sha);

@@ -116,6 +116,8 @@ class Server:
     lmtp = False
     tickets = 2
     max_version = ssl.TLSVersion.TLSv1_3
+    wrapper = False      # TLS from the first octet
+    client_ca = None     # a CA file: only clients with a certificate of it are served
 
     def __init__(self, peer, connection, number):
         self.peer, self.conn, self.number = peer, connection, number
@@ -148,6 +150,7 @@ class Server:
     def handshake(self):
         sock = self.conn.starttls(self.peer.context_for(type(self)))
         self.tls_version, self.resumed = sock.version(), bool(sock.session_reused)
+        self.client_certificate = sock.getpeercert() or None
         self.peer.count("resumed" if self.resumed else "full")
         return True
 
@@ -222,6 +225,8 @@ class Server:
         return self.on_other(line)
 
     def run(self):
+        if self.wrapper:
+            self.handshake()
         if self.on_connect() is False:
             return
         while True:
@@ -324,6 +329,9 @@ class Peer:
                 context.load_cert_chain(*map(str, self.tls))
                 context.num_tickets = behaviour.tickets
                 context.maximum_version = behaviour.max_version
+                if behaviour.client_ca:
+                    context.load_verify_locations(str(behaviour.client_ca))
+                    context.verify_mode = ssl.CERT_REQUIRED
                 if behaviour.tickets == 0:
                     context.options |= ssl.OP_NO_TICKET
                 self.contexts[behaviour] = context

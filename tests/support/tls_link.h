@@ -6,6 +6,7 @@
 #include "tests/support/tls_server.h"
 #include "tls/channel.h"
 
+#include <time.h>
 #include <unistd.h>
 
 /* cmocka.h wants the three before it. */
@@ -18,6 +19,8 @@
 
 enum { TURNS_MAX = 200000, NOW = 1000 };
 
+/* What a test demands of the certificate; nothing unless it says so. */
+TLS_SERVER_UNUSED static struct tls_requirement requirement;
 TLS_SERVER_UNUSED static int64_t turn_ms = NOW; /* the clock: each read is in a turn of its own */
 
 static struct tls_context *context;
@@ -78,7 +81,8 @@ TLS_SERVER_UNUSED static void start_tls(struct link *link, struct session_cache 
                                                    .label = "test",
                                                    .sni = "mx.example.test",
                                                    .offer_session = offer_session,
-                                                   .level = TLS_LEVEL_MAY},
+                                                   .requirement = &requirement,
+                                                   .now_wall_s = time(NULL)},
                       NOW);
 }
 

@@ -51,7 +51,7 @@ static void an_empty_file_has_the_defaults_of_the_issue(void **state)
     assert_int_equal(config->smtp.connect_timeout_ms, 30000);
     assert_int_equal(config->smtp.final_timeout_ms, 600000);
     assert_int_equal(config->smtp.content_min_rate, 500);
-    assert_int_equal(config->tls.level, TLS_LEVEL_MAY);
+    assert_int_equal(config->tls.all.level, TLS_LEVEL_MAY);
     assert_int_equal(config->tls.cache.entries, 65536);
     assert_int_equal(config->tls.cache.timeout_ms, 3600000);
     assert_int_equal(config->tls.cache.tickets_per_destination, 4);
@@ -99,10 +99,10 @@ static void the_example_of_the_issue_is_read(void **state)
     const struct destination_settings *corp = config_for_domain(config, "a.b.corp.example");
     assert_string_equal(config->hostname, "mta1.example.com");
     assert_string_equal(config->dns.servers[0], "127.0.0.1:53");
-    assert_int_equal(net->tls_level, TLS_LEVEL_ENCRYPT);
+    assert_int_equal(net->tls.level, TLS_LEVEL_ENCRYPT);
     assert_int_equal(net->next_hop->port, 2525);
     assert_int_equal(corp->next_hop->transport, TRANSPORT_LMTP);
-    assert_int_equal(corp->tls_level, TLS_LEVEL_MAY);
+    assert_int_equal(corp->tls.level, TLS_LEVEL_MAY);
     assert_null(config_for_domain(config, "corp.example")->next_hop);
     config_free(config);
 }
@@ -212,7 +212,8 @@ static void what_is_wrong_is_told_with_file_line_and_what_was_expected(void **st
         {"queue { durability = \"strict\" }", "test.conf:1: ", "not available yet", "\"group\""},
         {"queue { in_doubt = \"drop\" }", "test.conf:1: ", "unknown", "\"retry\" or \"hold\""},
         {"queue { durability = \"often\" }", "test.conf:1: ", "unknown", "\"none\" or \"group\""},
-        {"tls { level = \"dane\" }", "test.conf:1: ", "not available yet", "\"encrypt\""},
+        {"tls { level = \"tofu\" }", "test.conf:1: ", "unknown", "\"dane-only\""},
+        {"tls { match = \"mx.test -x-..\" }", "test.conf:1: ", "-x-..", "domain names"},
         {"tls { level = \"dan\" }", "test.conf:1: ", "unknown", "\"encrypt\""},
         {"tls { level = \"\" }", "test.conf:1: ", "unknown", "\"encrypt\""},
         {"tls { session_cache { file = \"/x\" } }", "test.conf:1: ", "not available yet", "\"\""},
@@ -396,7 +397,7 @@ static void global_values_hold_for_destinations_that_do_not_set_them(void **stat
                                        "destination a.test { connections = 2 }");
     const struct destination_settings *settings = config_for_domain(config, "a.test");
     assert_int_equal(settings->port, 2525);
-    assert_int_equal(settings->tls_level, TLS_LEVEL_NONE);
+    assert_int_equal(settings->tls.level, TLS_LEVEL_NONE);
     assert_true(settings->transcript);
     assert_int_equal(settings->connections, 2);
     assert_int_equal(settings->connections_initial, 2);

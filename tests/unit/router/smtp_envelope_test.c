@@ -96,11 +96,6 @@ static void a_session_says_what_it_cannot_carry(void **state)
     assert_int_equal(misfit.kind, OUTCOME_BOUNCED);
     assert_memory_equal(misfit.enhanced, ((uint8_t[]){5, 6, 7}), 3);
     assert_true(outcome_tries_next_host(&misfit));
-    talk.fixture.message.envelope.needs_utf8 = false;
-    talk.fixture.delivery->tls_level = TLS_LEVEL_ENCRYPT;
-    misfit = smtp_session_fits(&talk.session, talk.fixture.delivery);
-    assert_int_equal(misfit.kind, OUTCOME_DEFERRED);
-    assert_true(outcome_tries_next_host(&misfit));
     talk_fini(&talk);
 }
 

@@ -1,5 +1,5 @@
 /* The memory of hosts whose TLS is broken. */
-#include "tls/policy.h"
+#include "tls/broken_hosts.h"
 
 #include <stdio.h>
 

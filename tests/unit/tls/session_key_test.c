@@ -17,7 +17,7 @@ static struct session_key_parts base_parts(void)
                                       .port = 25,
                                       .peer_name = bytes_of("mx.example.net"),
                                       .sni = bytes_of("mx1.example.net"),
-                                      .level = TLS_LEVEL_MAY,
+                                      .proof = bytes_of(""),
                                       .settings_digest = bytes_of("settings")};
 }
 
@@ -40,7 +40,7 @@ static void any_single_part_changes_the_key(void **state)
 {
     (void)state;
     const struct session_key_parts base = base_parts();
-    struct session_key_parts other[10];
+    struct session_key_parts other[11];
     size_t num = 0;
     for (size_t i = 0; i < sizeof other / sizeof *other; i++)
         other[i] = base;
@@ -51,7 +51,8 @@ static void any_single_part_changes_the_key(void **state)
     other[num++].peer_name = bytes_of("mx.example.com");
     other[num++].peer_name = bytes_of("");
     other[num++].sni = bytes_of("");
-    other[num++].level = TLS_LEVEL_ENCRYPT;
+    other[num++].mandatory = true;
+    other[num++].proof = bytes_of("proof");
     other[num++].settings_digest = bytes_of("Settings");
     other[num++].settings_digest = bytes_make("settings", 9);
     assert_int_equal(num, sizeof other / sizeof *other);

@@ -1,0 +1,42 @@
+/* From a delivery and a host to a TLS requirement. The policy itself is tls/policy.c's. */
+#include "router/delivery_tls.h"
+
+#include "router/outcome_table.h"
+
+static const enum tls_level asked_levels[] = {
+    [ENVELOPE_TLS_NONE] = TLS_LEVEL_NONE,     [ENVELOPE_TLS_ENCRYPT] = TLS_LEVEL_ENCRYPT,
+    [ENVELOPE_TLS_VERIFY] = TLS_LEVEL_VERIFY, [ENVELOPE_TLS_STS] = TLS_LEVEL_STS,
+    [ENVELOPE_TLS_DANE] = TLS_LEVEL_DANE,     [ENVELOPE_TLS_DANE_ONLY] = TLS_LEVEL_DANE_ONLY,
+};
+
+void delivery_tls_requirement(const struct delivery *delivery, const struct route_host *host,
+                              struct tls_requirement *out)
+{
+    const struct tls_settings *settings = &delivery->settings->tls;
+    struct tls_policy_inputs inputs = {
+        .local = settings->level,
+        .local_names = settings->names,
+        .wrapper = settings->wrapper,
+        .asked = asked_levels[delivery->message->envelope.tls],
+        .host = host->name,
+        .host_is_literal = host->is_literal,
+        .host_is_secure = host->secure,
+        .host_is_ours = delivery->settings->next_hop != NULL,
+        .domain = delivery->domain,
+        .tlsa = &host->tlsa,
+    };
+    tls_policy_combine(&inputs, out);
+}
+
+struct outcome delivery_tls_fits(const struct tls_requirement *requirement, bool has_tls,
+                                 const uint8_t proof[TLS_PROOF_LEN])
+{
+    if (requirement->unusable)
+        return outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_POLICY, requirement->unusable);
+    if (requirement->mandatory && !has_tls)
+        return outcome_from_trouble(PHASE_STARTTLS, TROUBLE_TLS_NOT_OFFERED, NULL);
+    if (!tls_proof_satisfies(proof, requirement))
+        return outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_POLICY,
+                                    "the session's certificate was not checked for this");
+    return (struct outcome){.kind = OUTCOME_NONE};
+}
