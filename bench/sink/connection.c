@@ -93,6 +93,8 @@ static bool send_bytes(struct connection *c, struct bytes bytes)
         bytes = bytes_from(bytes, (size_t)num);
     }
     buffer_append_bytes(&c->unsent, bytes);
+    if (!c->unsent.len && !c->delaying)
+        session_replies_sent(&c->session);
     return true;
 }
 

@@ -90,6 +90,8 @@ static void sink_init(struct sink *sink, const struct options *options)
             die("certificate or key refused", tls_error());
     }
     tls_identity_fini(&identity);
+    if (options->ledger && !(sink->ledger = ledger_open(options->ledger)))
+        die(options->ledger, strerror(errno));
     if (options->maildir && !(sink->store = store_open(options->maildir)))
         die(options->maildir, strerror(errno));
 }
@@ -102,6 +104,7 @@ static void sink_fini(struct sink *sink)
     }
     free(sink->listeners);
     store_close(sink->store);
+    ledger_close(sink->ledger);
     tally_fini(&sink->seen);
 }
 

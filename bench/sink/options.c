@@ -22,6 +22,8 @@ static const char help[] =
     "  --port-file FILE   when all listen: a line \"name address:port\" for each, in order\n"
     "  --maildir DIR      keep each message as DIR/SEQUENCE\n"
     "  --stats FILE       JSON, replaced as a whole each time; \"-\" is standard output\n"
+    "  --ledger FILE      append a line for each final dot and for each reply to one that was "
+    "sent\n"
     "  --cert FILE, --key FILE\n"
     "                     PEM: certificate (and its chain behind it), private key. Without them\n"
     "                     a self-signed EC P-256 one for all listeners' names is made\n"
@@ -57,6 +59,12 @@ static const char help[] =
     "X-Sink-Mail-Parameters (if any), X-Sink-Rcpt-To (one line each), X-Sink-TLS (\"none\" or\n"
     "version, cipher and full|resumed) and X-Sink-Peer; the content follows at once.\n"
     "\n"
+    "Ledger: \"dot NUMBER CODE ID RECIPIENT...\" when the final dot arrived and before the reply "
+    "to\n"
+    "it, CODE (0: close instead) leaves, \"reply NUMBER\" when the kernel took that reply. ID is "
+    "the\n"
+    "value of X-Bench-Id or else Message-ID.\n"
+    "\n"
     "Statistics: {\"dump\": N, \"cpu_user_us\": ..., \"cpu_system_us\": ..., \"total\": "
     "{counters},\n"
     "\"listeners\": [{\"name\": ..., \"address\": ..., \"counters\": {...}}, ...]}. Counters:\n"
@@ -77,6 +85,7 @@ enum {
     OPT_PORT_FILE,
     OPT_MAILDIR,
     OPT_STATS,
+    OPT_LEDGER,
     OPT_CERT,
     OPT_KEY,
     OPT_CERT_OUT,
@@ -91,6 +100,7 @@ static const struct option long_options[] = {
     {"port-file", required_argument, NULL, OPT_PORT_FILE},
     {"maildir", required_argument, NULL, OPT_MAILDIR},
     {"stats", required_argument, NULL, OPT_STATS},
+    {"ledger", required_argument, NULL, OPT_LEDGER},
     {"cert", required_argument, NULL, OPT_CERT},
     {"key", required_argument, NULL, OPT_KEY},
     {"cert-out", required_argument, NULL, OPT_CERT_OUT},
@@ -145,6 +155,9 @@ static void apply(struct options *options, int option, const char *value)
         break;
     case OPT_STATS:
         options->stats_file = value;
+        break;
+    case OPT_LEDGER:
+        options->ledger = value;
         break;
     case OPT_CERT:
         options->cert_file = value;

@@ -15,6 +15,7 @@ struct options {
     const char *port_file; /* all borrowed from argv; NULL: not given */
     const char *maildir;
     const char *stats_file; /* "-": stdout */
+    const char *ledger;
     const char *cert_file;
     const char *key_file;
     const char *cert_out;

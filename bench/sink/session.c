@@ -13,12 +13,14 @@ void session_init(struct session *session, struct sink *sink, struct listener *l
     *session = (struct session){
         .sink = sink, .listener = listener, .counters = counters, .peer = peer, .file = {.fd = -1}};
     buffer_init(&session->recipients, RECIPIENTS_BUFFER_MAX);
+    buffer_init(&session->unreplied, SIZE_MAX);
 }
 
 void session_fini(struct session *session)
 {
     session_reset(session);
     buffer_fini(&session->recipients);
+    buffer_fini(&session->unreplied);
 }
 
 void session_greet(struct session *session, struct buffer *out)

@@ -14,6 +14,7 @@ enum {
     SESSION_RCPT_MAX = 1000,      /* per transaction */
     SESSION_NAME_MAX = 255,       /* HELO's argument */
     SESSION_ID_LINE_MAX = 512,    /* of a header field that identifies a message */
+    SESSION_ID_MAX = 128,         /* of its value, as the ledger shows it */
     SESSION_BAD_COMMANDS_MAX = 20 /* then the connection ends */
 };
 
@@ -31,6 +32,8 @@ struct session_id_scan {
     uint8_t line[SESSION_ID_LINE_MAX]; /* of a line that arrives in parts */
     size_t line_len;
     uint64_t hash; /* 0: none found yet */
+    uint8_t value[SESSION_ID_MAX];
+    size_t value_len;
     bool done;
 };
 
@@ -70,6 +73,7 @@ struct session {
     bool chunk_refused; /* eaten and thrown away (RFC 3030 2) */
     struct session_id_scan id;
     struct store_file file;
+    struct buffer unreplied; /* numbers in the ledger of dots whose reply was not sent yet */
 };
 
 /* Everything borrowed outlives the session. */
@@ -80,6 +84,8 @@ void session_greet(struct session *session, struct buffer *out);
 /* Consumes what it can and returns how much; what is left (less than SESSION_LINE_MAX) comes again
  * in front of more. Stops when want is not SESSION_READ. */
 size_t session_input(struct session *session, struct bytes in, struct buffer *out);
+/* All replies so far were taken by the kernel. */
+void session_replies_sent(struct session *session);
 /* The handshake is complete: forget all that was said in plaintext (RFC 3207 4.2). */
 void session_tls_started(struct session *session, bool resumed, const char *version,
                          const char *cipher);

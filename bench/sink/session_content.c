@@ -55,11 +55,22 @@ void session_content_begin(struct session *session)
     session->too_big = false;
     session->id.line_len = 0;
     session->id.hash = 0;
-    session->id.done = !session->sink->find_duplicates;
+    session->id.value_len = 0;
+    session->id.done = !session->sink->find_duplicates && !session->sink->ledger;
     if (session->sink->store) {
         store_file_begin(session->sink->store, &session->file);
         write_head(session);
     }
+}
+
+static void keep_id(struct session_id_scan *scan, struct bytes line)
+{
+    struct bytes value = bytes_trim(bytes_from(line, bytes_find(line, ':') + 1));
+    value = bytes_first(value, SESSION_ID_MAX);
+    scan->hash = bytes_hash(line);
+    scan->value_len = value.len;
+    if (value.len)
+        memcpy(scan->value, value.at, value.len);
 }
 
 /* X-Bench-Id wins over Message-ID, which resent or forwarded mail may share. */
@@ -70,7 +81,7 @@ static void scan_line(struct session_id_scan *scan, struct bytes line)
     if (line.len == 0)
         scan->done = true;
     else if (bench || (!scan->hash && bytes_starts_nocase(line, "Message-ID:")))
-        scan->hash = bytes_hash(line);
+        keep_id(scan, line);
     if (bench)
         scan->done = true;
 }
@@ -118,7 +129,7 @@ void session_content(struct session *session, struct bytes piece)
  * one message to several domains are different deliveries. */
 static void count_duplicates(struct session *session)
 {
-    if (!session->id.hash)
+    if (!session->id.hash || !session->sink->find_duplicates)
         return;
     const char *recipient = (const char *)session->recipients.at;
     for (unsigned i = 0; i < session->num_recipients; i++) {
@@ -173,6 +184,32 @@ static bool takes_dropped_dot(struct listener *listener)
     return false;
 }
 
+static void write_dot(struct session *session, const char *line)
+{
+    bool drops = session->want == SESSION_DROP;
+    struct ledger_dot dot = {
+        .code = drops ? 0
+                      : (unsigned)(line[0] - '0') * 100 + (unsigned)(line[1] - '0') * 10 +
+                            (unsigned)(line[2] - '0'),
+        .id = bytes_make(session->id.value, session->id.value_len),
+        .recipients = (const char *)session->recipients.at,
+        .num_recipients = session->num_recipients,
+    };
+    uint64_t number = ledger_write_dot(session->sink->ledger, &dot);
+    if (!drops)
+        buffer_append(&session->unreplied, &number, sizeof number);
+}
+
+void session_replies_sent(struct session *session)
+{
+    for (size_t at = 0; at < session->unreplied.len; at += sizeof(uint64_t)) {
+        uint64_t number;
+        memcpy(&number, session->unreplied.at + at, sizeof number);
+        ledger_write_reply(session->sink->ledger, number);
+    }
+    buffer_clear(&session->unreplied);
+}
+
 void session_content_end(struct session *session)
 {
     /* LMTP answers for each recipient (RFC 2033 4.2). */
@@ -188,6 +225,8 @@ void session_content_end(struct session *session)
         counters_add(session->counters, COUNT_UNANSWERED, 1);
         session->want = SESSION_DROP;
     }
+    if (session->sink->ledger)
+        write_dot(session, line);
     session->phase = PHASE_COMMAND;
     session_reset(session);
 }

@@ -3,6 +3,7 @@
 #ifndef SLUICE_BENCH_SINK_SINK_H
 #define SLUICE_BENCH_SINK_SINK_H
 
+#include "bench/sink/ledger.h"
 #include "bench/sink/personality.h"
 #include "bench/sink/store.h"
 #include "bench/sink/tally.h"
@@ -18,7 +19,8 @@ struct listener {
 struct sink {
     struct listener *listeners; /* owned */
     size_t num_listeners;
-    struct store *store; /* owned; NULL: messages are counted and forgotten */
+    struct store *store;   /* owned; NULL: messages are counted and forgotten */
+    struct ledger *ledger; /* owned; NULL: none is kept */
     bool find_duplicates;
     struct tally seen; /* by message id and recipient */
     int64_t timeout_ms;

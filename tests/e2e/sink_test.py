@@ -272,6 +272,20 @@ def test_close_after_dot_counts_and_says_nothing(start):
     assert len(sink.mails()) == 2
 
 
+def test_the_ledger_has_each_dot_and_each_reply_that_left(start, tmp_path):
+    ledger = tmp_path / "ledger"
+    sink = start("127.0.0.1:0,tls=1.3,reject=no@y.test", "127.0.0.1:0,close-after-dot=1", "127.0.0.1:0,final=451",
+                 extra=("--ledger", ledger))
+    with sink.client(0, tls=True) as smtp:
+        smtp.sendmail("a@x.test", ["b@y.test", "no@y.test", "c@y.test"], MESSAGE)
+    with pytest.raises(smtplib.SMTPServerDisconnected), sink.client(1) as smtp:
+        smtp.sendmail("a@x.test", ["b@y.test"], "Message-ID: <own id@x.test>\r\n\r\nx\r\n")
+    with pytest.raises(smtplib.SMTPDataError), sink.client(2) as smtp:
+        smtp.sendmail("a@x.test", ["b@y.test"], "Subject: no id\r\n\r\nx\r\n")
+    assert ledger.read_text().splitlines() == [
+        "dot 1 250 1 b@y.test c@y.test", "reply 1", "dot 2 0 own?id@x.test b@y.test", "dot 3 451 - b@y.test", "reply 3"]
+
+
 @pytest.mark.parametrize("option,keyword", [
     ("no-pipelining", "pipelining"), ("no-8bitmime", "8bitmime"), ("no-utf8", "smtputf8"),
     ("no-chunking", "chunking"), ("no-dsn", "dsn"), ("size=0", "size")])
