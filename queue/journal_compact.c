@@ -69,14 +69,17 @@ static bool read_image(struct journal_segment *segment, uint8_t *image, size_t l
 
 static bool oldest_pays(const struct journal *journal)
 {
+    /* What they occupy, not what is stored in them: each start leaves the segment of the run before
+     * as it is, nearly empty perhaps, and a router that dies again and again must not pile them up.
+     */
     uint64_t used = 0;
     for (size_t i = 0; i < journal->num_view && journal->view[i]->complete; i++)
-        used += atomic_load(&journal->view[i]->end);
+        used += journal->view[i]->len;
     if (journal->num_view == 0 || !journal->view[0]->complete || journal->view[0]->evacuated)
         return false;
     /* At most half of what is stored is waste, so each octet is copied about once while as much is
      * appended. When no spare can be had, room is worth more than copying. */
-    if (atomic_load(&journal->num_spares) == 0)
+    if (journal->told_no_spare)
         return used > journal->map.live_len + journal->segment_len / 2;
     return used > 2 * journal->map.live_len + journal->segment_len;
 }

@@ -71,6 +71,19 @@ static void dead_segments_are_used_again(void **state)
     assert_int_equal(journal_highest_id(f->journal), 19999);
 }
 
+/* A start leaves the segment of the run before as it is: a router that is killed again and again
+ * must not fill the disk with nearly empty ones, nor read them all at each start. */
+static void nearly_empty_segments_of_many_starts_do_not_pile_up(void **state)
+{
+    struct fixture *f = *state;
+    for (uint64_t id = 1; id <= 40; id++) {
+        assert_true(put_deferred(f->journal, id, 1, 1));
+        reopen(f);
+        assert_int_equal(f->num_seen, id);
+        assert_true(num_files(f) < 8);
+    }
+}
+
 static void compaction_keeps_every_live_state(void **state)
 {
     struct fixture *f = *state;
@@ -387,6 +400,7 @@ int main(void)
         TINY_TEST(no_new_attempt_begins_in_the_last_room),
         TEST(four_threads_roll_over_and_commit_meanwhile),
         TEST(dead_segments_are_used_again),
+        TEST(nearly_empty_segments_of_many_starts_do_not_pile_up),
         TEST(compaction_keeps_every_live_state),
         TEST(the_highest_id_outlives_its_segment),
         TEST(a_failed_sync_is_reported_and_then_repaired),
