@@ -119,7 +119,9 @@ static json_t *message_row(const char *path, const struct waiting *waiting,
     struct recipient_state *states = mem_zalloc(num, sizeof *states);
     if (waiting)
         queue_id_format(waiting->id, id);
-    if (waiting && waiting->num_recipients == num)
+    /* Before it was ever deferred only the recipients that were tried are known, by index. */
+    bool is_partial = waiting && waiting->recipients_digest == 0;
+    if (waiting && (is_partial ? waiting->num_recipients <= num : waiting->num_recipients == num))
         waiting_states(waiting, states);
     int64_t arrived_ms = waiting ? waiting->arrived_wall_ms : identity->mtime_ns / 1000000;
     json_t *recipients = json_array();

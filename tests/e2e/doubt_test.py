@@ -1,6 +1,7 @@
 """Attempts in doubt: the connection is lost, or the router killed, between the final dot and its
 reply. With queue.in_doubt = hold nobody gets such a message twice, and it waits in hold/."""
 import os
+import socket
 
 import pytest
 
@@ -79,6 +80,18 @@ def test_killed_between_dot_and_reply(tmp_path, in_doubt):
         (held,) = router.spool.files()
         assert held.startswith("hold/")
         assert router.queue()[0]["held"] == "in doubt"
+
+
+def test_a_doubt_is_listed_although_others_of_the_message_were_never_tried(tmp_path):
+    with Peer(BUGS["silent-after-dot"]) as peer, socket.create_server(("127.0.0.1", 0)) as mute:
+        config = holding(peer, in_doubt="retry")
+        config['destination "mute.test"'] = {"next_hop": f"[127.0.0.1]:{mute.getsockname()[1]}"}
+        router = Router(tmp_path, config)
+        router.spool.drop("m", message(["u@d.test", "v@mute.test"], ident="m"))
+        router.start()
+        wait_for(lambda: peer.messages, "the message to be sent")
+        router.kill()
+        assert statuses(router.queue()[0]) == ["in doubt", "pending"]
 
 
 def test_a_file_that_somebody_puts_into_hold_stays_there(tmp_path):
