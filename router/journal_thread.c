@@ -83,8 +83,12 @@ static bool write_dsn(struct journal_thread *thread, struct message *message)
     return true;
 }
 
+/* A message of the null sender has nobody who could be told: its bounced recipients stay so, and it
+ * ends in bad/. */
 static void mark_notified(struct message *message)
 {
+    if (message->envelope.sender.mailbox[0] == '\0')
+        return;
     for (size_t i = 0; i < message->envelope.recipients.num; i++)
         if (message->recipients[i].status == RECIPIENT_BOUNCED)
             message->recipients[i].status = RECIPIENT_NOTIFIED;

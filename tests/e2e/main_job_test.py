@@ -81,6 +81,15 @@ def test_a_double_bounce_ends_in_bad(tmp_path):
         assert len(bad) == 2 and any(name.endswith(".why") for name in bad)
 
 
+def test_a_double_bounce_beside_a_deferral_ends_in_bad_too(tmp_path):
+    with Sink(tmp_path / "sink", "reject=bad@d.test,defer-first=1") as sink:
+        router = Router(tmp_path, to_sink(sink))
+        router.spool.drop("m", message(["bad@d.test", "good@d.test"], sender="", ident="m"))
+        assert router.drain("--until-empty").code == EX_OK
+        assert arrived(sink) == {"m": 1}
+        assert len(router.spool.files("bad")) == 2  # the message and its reason
+
+
 def test_deferred_mail_waits_over_a_restart_and_is_then_delivered(tmp_path):
     with Sink(tmp_path / "sink", "defer-first=1") as sink:
         router = Router(tmp_path, to_sink(sink))
