@@ -242,6 +242,15 @@ static bool apply_soa(ns_msg *msg, struct answer_scratch *out)
     return false;
 }
 
+static void tell_chain(const struct chain *chain, struct answer_scratch *out)
+{
+    struct bytes end = {0};
+    if (chain->hops > 1)
+        end = keep(out, chain->name, strlen(chain->name));
+    if (end.at)
+        out->answer.text = (const char *)end.at;
+}
+
 static void judge(ns_msg *msg, struct chain *chain, struct answer_scratch *out)
 {
     enum step step = STEP_ALIAS;
@@ -258,13 +267,13 @@ static void judge(ns_msg *msg, struct chain *chain, struct answer_scratch *out)
         out->answer.num_records = 0;
     } else if (chain->has_records) {
         out->answer.status = ANSWER_RECORDS;
+        tell_chain(chain, out);
     } else {
         uint32_t chain_ttl_s = out->answer.ttl_s;
         out->answer.status = ANSWER_NODATA;
-        if (!apply_soa(msg, out) && chain->hops > 1) {
-            struct bytes alias = keep(out, chain->name, strlen(chain->name));
+        tell_chain(chain, out);
+        if (!apply_soa(msg, out) && *out->answer.text) {
             out->answer.status = ANSWER_ALIAS;
-            out->answer.text = (const char *)alias.at;
             out->answer.ttl_s = chain_ttl_s;
         }
     }

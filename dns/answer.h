@@ -35,11 +35,13 @@ struct answer_record {
 struct answer {
     unsigned refs;
     enum answer_status status;
-    uint8_t rcode;    /* as the server sent it; 0 when there was no answer at all */
-    bool secure;      /* AD; whether that is worth anything is for the resolver to say */
-    bool limit_hit;   /* records were left out */
-    uint32_t ttl_s;   /* the least of chain and records; negative: by the SOA (RFC 2308 5), or 0 */
-    const char *text; /* ALIAS: the name; FAILED: what happened, else "" */
+    uint8_t rcode;  /* as the server sent it; 0 when there was no answer at all */
+    bool secure;    /* AD; whether that is worth anything is for the resolver to say */
+    bool limit_hit; /* records were left out */
+    uint32_t ttl_s; /* the least of chain and records; negative: by the SOA (RFC 2308 5), or 0 */
+    /* ALIAS: the name to ask for; FAILED: what happened; RECORDS, NODATA: the name to which CNAMEs
+     * led, "" when there was none. */
+    const char *text;
     size_t num_records;
     const struct answer_record *records;
     size_t block_len; /* of a copy: the octets it takes */

@@ -43,6 +43,7 @@ struct route_query {
     const struct next_hop
         *next_hop;       /* borrowed until answered; address checks do not apply to it */
     uint16_t port;       /* smtp.port, for what does not name its own */
+    bool wants_tlsa;     /* also TLSA records of hosts that DNSSEC vouches for */
     struct route *route; /* the answer: one reference, owned by the asker; never NULL */
 };
 

@@ -34,19 +34,42 @@ static size_t draft_len(const struct route_draft *draft)
 {
     size_t len = sizeof(struct route) + draft->num_hosts * sizeof(struct route_host) +
                  draft->host_set.len + 1 + strlen(draft->site_name) + 1;
-    for (size_t i = 0; i < draft->num_hosts; i++)
-        len += draft->hosts[i].num_addresses * sizeof(struct host_address) +
-               strlen(draft->hosts[i].name) + 1;
+    for (size_t i = 0; i < draft->num_hosts; i++) {
+        const struct draft_host *host = &draft->hosts[i];
+        len += host->num_addresses * sizeof(struct host_address) + strlen(host->name) + 1;
+        len += host->tlsa.num * sizeof(struct tlsa_record);
+        len += host->tlsa.base ? strlen(host->tlsa.base) + 1 : 0;
+        for (size_t k = 0; k < host->tlsa.num; k++)
+            len += host->records[k].len + 1u;
+    }
     return len;
 }
 
-/* Hosts first, addresses behind them, texts last: each part needs less alignment than the one
- * before it. */
+/* The TLSA records' data and the base domain. */
+static void put_tlsa(char **end, const struct draft_host *from, struct tlsa_record *records,
+                     struct route_host *to)
+{
+    to->tlsa = from->tlsa;
+    to->tlsa.records = records;
+    if (from->tlsa.base)
+        to->tlsa.base = put_text(end, from->tlsa.base, strlen(from->tlsa.base));
+    for (size_t i = 0; i < from->tlsa.num; i++) {
+        records[i] = from->records[i];
+        records[i].data = (const uint8_t *)put_text(end, records[i].data, records[i].len);
+    }
+}
+
+/* Hosts first, then TLSA records, addresses, texts last: each part needs less alignment than the
+ * one before it. */
 struct route *route_draft_finish(const struct route_draft *draft)
 {
     struct route *route = mem_zalloc(1, draft_len(draft));
     struct route_host *hosts = (struct route_host *)(route + 1);
-    struct host_address *addresses = (struct host_address *)(hosts + draft->num_hosts);
+    struct tlsa_record *records = (struct tlsa_record *)(hosts + draft->num_hosts);
+    size_t num_records = 0;
+    for (size_t i = 0; i < draft->num_hosts; i++)
+        num_records += draft->hosts[i].tlsa.num;
+    struct host_address *addresses = (struct host_address *)(records + num_records);
     for (size_t i = 0; i < draft->num_hosts; i++) {
         const struct draft_host *from = &draft->hosts[i];
         hosts[i] = (struct route_host){.preference = from->preference,
@@ -58,8 +81,11 @@ struct route *route_draft_finish(const struct route_draft *draft)
         addresses += from->num_addresses;
     }
     char *end = (char *)addresses;
-    for (size_t i = 0; i < draft->num_hosts; i++)
+    for (size_t i = 0; i < draft->num_hosts; i++) {
         hosts[i].name = put_text(&end, draft->hosts[i].name, strlen(draft->hosts[i].name));
+        put_tlsa(&end, &draft->hosts[i], records, &hosts[i]);
+        records += draft->hosts[i].tlsa.num;
+    }
     route->host_set = put_text(&end, draft->host_set.at, draft->host_set.len);
     route->site_name = put_text(&end, draft->site_name, strlen(draft->site_name));
     route->hosts = hosts;

@@ -281,6 +281,65 @@ static bool are_secure(const struct host_answers *answers)
     return any;
 }
 
+bool route_host_wants_tlsa(const struct route_target *target, const struct answer_found *mx,
+                           const struct host_answers *answers)
+{
+    return target->transport == TRANSPORT_SMTP && (!mx || mx->answer->secure) &&
+           are_secure(answers);
+}
+
+const char *route_host_alias(const struct host_answers *answers)
+{
+    const struct answer *both[] = {answers->a.answer, answers->aaaa.answer};
+    for (size_t i = 0; i < 2; i++)
+        if (both[i] && both[i]->status == ANSWER_RECORDS && *both[i]->text)
+            return both[i]->text;
+    return NULL;
+}
+
+/* One answer for TLSA records. What is not secure does not count (RFC 7672 2.1.1); a failure, and
+ * an old denial while the servers fail, could be an attacker's doing (2.1.2). */
+static enum tlsa_state judge_tlsa(const struct answer_found *found)
+{
+    if (!found->answer)
+        return TLSA_NOT_ASKED;
+    switch (found->answer->status) {
+    case ANSWER_RECORDS:
+        return found->answer->secure ? TLSA_FOUND : TLSA_NONE;
+    case ANSWER_NODATA:
+    case ANSWER_NXDOMAIN:
+        return found->is_stale ? TLSA_FAILED : TLSA_NONE;
+    case ANSWER_ALIAS:
+    case ANSWER_FAILED:
+        break;
+    }
+    return TLSA_FAILED;
+}
+
+/* The end of the host's CNAMEs goes before its own name (RFC 7672 2.2.2). */
+static void take_tlsa(const struct host_answers *answers, struct draft_host *host)
+{
+    const struct answer_found *found = &answers->tlsa_alias;
+    host->tlsa.base = route_host_alias(answers);
+    host->tlsa.state = judge_tlsa(found);
+    if (host->tlsa.state == TLSA_NOT_ASKED || host->tlsa.state == TLSA_NONE) {
+        found = &answers->tlsa;
+        host->tlsa.base = host->name;
+        host->tlsa.state = judge_tlsa(found);
+    }
+    host->tlsa.num = 0;
+    if (host->tlsa.state != TLSA_FOUND)
+        return;
+    for (size_t i = 0; i < found->answer->num_records && host->tlsa.num < TLSA_RECORDS_MAX; i++) {
+        const struct answer_record *record = &found->answer->records[i];
+        host->records[host->tlsa.num++] = (struct tlsa_record){.usage = record->usage,
+                                                               .selector = record->selector,
+                                                               .matching = record->matching,
+                                                               .len = (uint16_t)record->data.len,
+                                                               .data = record->data.at};
+    }
+}
+
 static struct host_state judge_host(const struct route_target *target,
                                     const struct route_rules *rules,
                                     const struct host_answers *answers, struct route_random random,
@@ -361,6 +420,7 @@ static struct host_state judge_hosts(const struct route_target *target,
         host->preference = plan->hosts[i].preference;
         host->is_literal = false;
         host->secure = are_secure(&answers[i]);
+        take_tlsa(&answers[i], host);
         draft->num_hosts++;
     }
     return sum;
@@ -389,6 +449,8 @@ struct route *route_build(const struct route_target *target, const struct route_
     for (size_t i = 0; i < plan->num_hosts; i++) {
         add_evidence(&evidence, &answers[i].a);
         add_evidence(&evidence, &answers[i].aaaa);
+        add_evidence(&evidence, &answers[i].tlsa);
+        add_evidence(&evidence, &answers[i].tlsa_alias);
     }
     struct host_state sum = judge_hosts(target, rules, plan, answers, random, &draft);
     if (draft.num_hosts == 0)

@@ -38,9 +38,11 @@ struct route_plan {
     bool has_local;   /* a host was left out for being ours or this machine */
 };
 
-/* What was found for one host; answer NULL: that family was not asked for. */
+/* What was found for one host; answer NULL: that was not asked for. */
 struct host_answers {
     struct answer_found a, aaaa;
+    struct answer_found tlsa;       /* at the host's own name */
+    struct answer_found tlsa_alias; /* at the end of its CNAMEs */
 };
 
 /* Random bits for the order among equals. */
@@ -54,6 +56,12 @@ struct route_random {
 struct route *route_plan(const struct route_target *target, const struct route_rules *rules,
                          const struct answer_found *mx, struct route_plan *plan)
     __attribute__((warn_unused_result));
+/* Whether TLSA records of a host count (RFC 7672 2.2): every answer that led to it, addresses
+ * included, was secure. Its A and AAAA answers must be in. */
+bool route_host_wants_tlsa(const struct route_target *target, const struct answer_found *mx,
+                           const struct host_answers *answers);
+/* Where the host's CNAMEs lead; NULL: it is none. Borrowed from the answers. */
+const char *route_host_alias(const struct host_answers *answers);
 /* answers: one per host of the plan. */
 struct route *route_build(const struct route_target *target, const struct route_rules *rules,
                           const struct answer_found *mx, const struct route_plan *plan,

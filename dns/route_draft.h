@@ -15,6 +15,8 @@ struct draft_host {
     bool secure;
     uint8_t num_addresses;
     struct host_address addresses[ROUTE_ADDRESSES_MAX];
+    struct tlsa_set tlsa; /* without records: they are those below, their data borrowed */
+    struct tlsa_record records[TLSA_RECORDS_MAX];
 };
 
 struct route_draft {

@@ -4,6 +4,8 @@
 
 #include "base/memory.h"
 
+#include <stdio.h>
+
 enum { LMTP_PORT = 24 };
 
 /* One look-up that a job waits for. */
@@ -20,10 +22,12 @@ struct route_job {
     struct route_target target;
     bool has_mx; /* the hosts come from MX (or from its absence) */
     bool is_planned;
+    bool is_tlsa_asked;
     unsigned num_pending;
     char name[DOMAIN_NAME_MAX + 1];
     struct job_lookup mx;
     struct job_lookup *addresses; /* owned; two per host of the plan: A, AAAA */
+    struct job_lookup *tlsa;      /* owned; two per host: its own name, where its CNAMEs led */
     struct route_plan plan;
 };
 
@@ -43,7 +47,10 @@ static void free_job(struct route_job *job)
     answer_unref(job->mx.found.answer);
     for (size_t i = 0; job->addresses && i < 2 * job->plan.num_hosts; i++)
         answer_unref(job->addresses[i].found.answer);
+    for (size_t i = 0; job->tlsa && i < 2 * job->plan.num_hosts; i++)
+        answer_unref(job->tlsa[i].found.answer);
     free(job->addresses);
+    free(job->tlsa);
     free(job);
 }
 
@@ -85,12 +92,45 @@ static const struct answer_found *mx_of(const struct route_job *job)
     return job->has_mx ? &job->mx.found : NULL;
 }
 
+static struct host_answers answers_of(const struct route_job *job, size_t host)
+{
+    struct host_answers answers = {.a = job->addresses[2 * host].found,
+                                   .aaaa = job->addresses[2 * host + 1].found};
+    if (job->tlsa) {
+        answers.tlsa = job->tlsa[2 * host].found;
+        answers.tlsa_alias = job->tlsa[2 * host + 1].found;
+    }
+    return answers;
+}
+
+/* A name that is too long cannot have records. */
+static void look_up_tlsa_at(struct route_job *job, struct job_lookup *lookup, const char *base)
+{
+    char owner[DOMAIN_NAME_MAX + 1];
+    int len = snprintf(owner, sizeof owner, "_%u._tcp.%s", job->target.port, base);
+    if (len > 0 && (size_t)len < sizeof owner)
+        look_up(job, lookup, owner, TYPE_TLSA);
+}
+
+static void look_up_tlsa(struct route_job *job)
+{
+    job->tlsa = mem_zalloc(2 * job->plan.num_hosts, sizeof *job->tlsa);
+    for (size_t i = 0; i < job->plan.num_hosts; i++) {
+        struct host_answers answers = answers_of(job, i);
+        const char *alias = route_host_alias(&answers);
+        if (!route_host_wants_tlsa(&job->target, mx_of(job), &answers))
+            continue;
+        look_up_tlsa_at(job, &job->tlsa[2 * i], job->plan.hosts[i].name);
+        if (alias)
+            look_up_tlsa_at(job, &job->tlsa[2 * i + 1], alias);
+    }
+}
+
 static struct route *build(struct route_job *job)
 {
     struct host_answers answers[ROUTE_HOSTS_MAX];
     for (size_t i = 0; i < job->plan.num_hosts; i++)
-        answers[i] = (struct host_answers){.a = job->addresses[2 * i].found,
-                                           .aaaa = job->addresses[2 * i + 1].found};
+        answers[i] = answers_of(job, i);
     return route_build(&job->target, &job->jobs->rules, mx_of(job), &job->plan, answers,
                        job->jobs->random);
 }
@@ -106,6 +146,10 @@ static void advance(struct route_job *job)
             return;
         }
         look_up_addresses(job);
+    }
+    if (job->num_pending == 0 && !job->is_tlsa_asked && job->query->wants_tlsa) {
+        job->is_tlsa_asked = true;
+        look_up_tlsa(job);
     }
     if (job->num_pending == 0)
         finish(job, build(job));

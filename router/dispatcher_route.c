@@ -75,6 +75,7 @@ static void ask(struct dispatcher *dispatcher, struct destination *destination)
         .domain = destination->settings->next_hop ? NULL : destination->domain,
         .next_hop = destination->settings->next_hop,
         .port = destination->settings->port,
+        .wants_tlsa = true,
     };
     resolver_ask(dispatcher->services.resolver, &destination->query);
 }
