@@ -147,11 +147,26 @@ bool journal_roll(struct journal *journal, struct journal_segment *full)
     return ok;
 }
 
-static bool has_room_for_attempt(struct journal *journal)
+static bool current_has_room(struct journal *journal)
 {
     struct journal_segment *current = atomic_load(&journal->current);
-    if (atomic_load(&journal->num_spares) > 0 ||
-        atomic_load(&current->reserved) < journal->segment_len / 8 * INTENT_ROOM_EIGHTHS)
+    return atomic_load(&current->reserved) < journal->segment_len / 8 * INTENT_ROOM_EIGHTHS;
+}
+
+enum journal_room journal_room(struct journal *journal, int *out_error)
+{
+    pthread_mutex_lock(&journal->mutex);
+    bool has_spare = atomic_load(&journal->num_spares) > 0;
+    *out_error = has_spare ? 0 : journal->make_error;
+    pthread_mutex_unlock(&journal->mutex);
+    if (*out_error == 0)
+        return JOURNAL_ROOM_AMPLE;
+    return current_has_room(journal) ? JOURNAL_ROOM_LAST : JOURNAL_ROOM_NONE;
+}
+
+static bool has_room_for_attempt(struct journal *journal)
+{
+    if (atomic_load(&journal->num_spares) > 0 || current_has_room(journal))
         return true;
     pthread_mutex_lock(&journal->mutex);
     bool ok = atomic_load(&journal->num_spares) > 0 || make_spare_locked(journal);

@@ -110,6 +110,15 @@ bool journal_append_deferred(struct journal *journal, const struct journal_messa
 bool journal_append_removed(struct journal *journal, uint64_t id)
     __attribute__((warn_unused_result));
 
+/* Room for new attempts, after a commit that tried to make more. */
+enum journal_room {
+    JOURNAL_ROOM_AMPLE,
+    JOURNAL_ROOM_LAST, /* no further segment can be made: what is left of this one */
+    JOURNAL_ROOM_NONE  /* that is used up but for the ends of what has begun: intents are refused */
+};
+/* *out_error: why no segment can be made. Journal thread only. */
+enum journal_room journal_room(struct journal *journal, int *out_error);
+
 /* Makes every record that was published before the call durable (one fdatasync per touched
  * segment), brings a spare segment, and compacts when it pays. 0 or -errno: after an error the
  * segment is never trusted again (the live state goes to a new one). Journal thread only. */

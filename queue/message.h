@@ -37,11 +37,14 @@ struct message {
         site_hash;    /* MESSAGE_DEFER: the site that it waits for, by key; 0: none in particular */
     bool was_waiting; /* loaded again, on the dispatcher's request */
     bool was_new;     /* its file is in new/: pickup has a claim on it */
-    bool recorded;    /* journal thread: what must be durable first is in the journal */
     bool was_released; /* one try, even past its expiry */
     uint8_t operation; /* enum queue_operation: what an operator asked for meanwhile */
     struct message *loaded_prev, *loaded_next; /* in the dispatcher's list of all */
-    int result_errno;                          /* journal thread's answer: 0 or an errno */
+    /* Journal thread: how far it is. */
+    bool recorded;       /* what must be durable first is in the journal */
+    bool is_dsn_written; /* to be recorded */
+    bool is_moved;       /* its file is; path still names the folder that is to be synced */
+    int result_errno;    /* journal thread's answer: 0 or an errno */
 };
 
 /* Digest of all mailboxes in order: tells a journal's recipient indexes from another envelope's. */

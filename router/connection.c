@@ -52,7 +52,7 @@ static void unlink_from_worker(struct connection *connection)
 void connection_open(struct worker *worker, struct site *site)
 {
     struct delivery *delivery = site_pool_take(worker->services->site_pool, site, SITE_TAKER_NEW);
-    if (!delivery) {
+    if (!delivery || !worker_may_begin(worker, delivery)) {
         site_pool_close_connection(worker->services->site_pool, site, false, worker->loop.now_ms);
         return;
     }
@@ -146,6 +146,8 @@ static void on_address_failed(struct dialer *dialer, struct dialed at, int error
     snprintf(detail, sizeof detail, "%s[%s]:%u: %s", dialed_host(connection->route, at)->name,
              address, connection->route->port, strerror(error));
     struct outcome failure = outcome_from_trouble(PHASE_CONNECT, trouble, detail);
+    if (pause_error_is_a_limit(error))
+        connection->limit_error = error;
     connection_note_failure(connection, &failure);
 }
 

@@ -63,6 +63,7 @@ struct connection {
 
     struct outcome failure;  /* why hosts of this attempt failed, the last one */
     unsigned num_failures;   /* hosts that failed for a reason of their own */
+    int limit_error;         /* the last reason why no socket could be had at all; 0: none */
     unsigned num_unsuitable; /* hosts that work but cannot carry this delivery */
     struct outcome unsuitable;
     int content_fd; /* owned; -1: content is in memory */

@@ -2,6 +2,7 @@
  * It moves no octets: connection.c does. Outcomes come from the session and the table, never from
  * here. */
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "router/connection.h"
 
@@ -20,11 +21,20 @@ void connection_begin_attempt(struct connection *connection)
     route_unref(connection->route);
     connection->route = route_ref(delivery->route);
     connection->num_failures = connection->num_unsuitable = 0;
+    connection->limit_error = 0;
     connection->plaintext_forced = connection->full_handshake_forced = false;
     connection->state = CONNECTION_DIALING;
     dialer_reset(&connection->dialer, connection->route, site_pool_family(connection->site));
     connection_skip_hosts(connection);
     dialer_go(&connection->dialer);
+}
+
+static bool delivery_has_outcome(const struct delivery *delivery)
+{
+    for (uint32_t i = 0; i < delivery->num_recipients; i++)
+        if (delivery->recipients[i].outcome.kind != OUTCOME_NONE)
+            return true;
+    return false;
 }
 
 static void fill_outcomes(struct delivery *delivery, const struct outcome *outcome)
@@ -97,10 +107,25 @@ static void finish_delivery(struct connection *connection)
     worker_finish_delivery(connection->worker, delivery);
 }
 
+/* No socket could be had: that says nothing of any host, and the attempt has not begun. */
+static void give_back_untried(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    struct outcome why = connection->failure;
+    pauses_begin(worker->services->pauses, PAUSE_LIMITS, connection->limit_error, clock_wall_ms());
+    worker_return_delivery(worker, connection->delivery, &why);
+    connection->delivery = NULL;
+    connection_close(connection);
+}
+
 void connection_no_host_left(struct connection *connection)
 {
     struct worker *worker = connection->worker;
     struct delivery *delivery = connection->delivery;
+    if (connection->limit_error && !delivery_has_outcome(delivery)) {
+        give_back_untried(connection);
+        return;
+    }
     bool unsuitable = connection->num_failures == 0 && connection->num_unsuitable > 0;
     struct outcome failure = unsuitable ? connection->unsuitable : connection->failure;
     /* A host's refusal to talk to us at all says nothing final about a recipient. */
@@ -140,6 +165,10 @@ static bool open_content(struct connection *connection, struct delivery *deliver
                                            : TROUBLE_FILE_CHANGED;
     struct outcome outcome =
         outcome_from_trouble(PHASE_QUEUE, trouble, error ? strerror(error) : NULL);
+    if (pause_error_is_a_limit(error)) {
+        pauses_begin(connection->worker->services->pauses, PAUSE_LIMITS, error, clock_wall_ms());
+        outcome.kind = OUTCOME_RETURNED;
+    }
     fill_outcomes(delivery, &outcome);
     return false;
 }
@@ -236,6 +265,12 @@ bool connection_take_next(struct connection *connection, enum site_taker taker)
             return false;
         }
         taker = SITE_TAKER_BUSY;
+    }
+    if (!worker_may_begin(worker, connection->delivery)) {
+        connection->delivery = NULL;
+        connection_say_goodbye(connection);
+        connection_close(connection);
+        return false;
     }
     connection->delivery->trace.stamps.taken_us = worker->loop.now_us;
     return begin_transaction(connection);

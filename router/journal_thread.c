@@ -8,21 +8,29 @@
 #include "queue/dsn.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
-enum { JOURNAL_THREAD_STOP = 60, RETRY_MS = 1000, COMPLAIN_EVERY_MS = 10000 };
+enum { JOURNAL_THREAD_STOP = 60 };
 
-static void complain(struct journal_thread *thread, const char *what, int error)
+static void pause_for_journal(struct journal_thread *thread, int error)
 {
-    char reason[PAUSE_REASON_MAX];
-    snprintf(reason, sizeof reason, "%s: %s", what, strerror(error));
-    pauses_begin(thread->services.pauses, PAUSE_JOURNAL, clock_wall_ms(), reason);
-    thread->is_paused = true;
-    if (thread->complained_ms && thread->loop.now_ms - thread->complained_ms < COMPLAIN_EVERY_MS)
-        return;
-    thread->complained_ms = thread->loop.now_ms;
-    log_error("%s: %s; deliveries wait until the disk works again", what, strerror(error));
+    pauses_begin(thread->services.pauses, PAUSE_JOURNAL, error, clock_wall_ms());
+}
+
+static void pause_for_files(struct journal_thread *thread, int error)
+{
+    thread->files_error = error;
+    pauses_begin(thread->services.pauses, PAUSE_FILES, error, clock_wall_ms());
+}
+
+static void keep_message(struct journal_thread *thread, struct message *message)
+{
+    message->next = NULL;
+    if (thread->last_message)
+        thread->last_message->next = message;
+    else
+        thread->first_message = message;
+    thread->last_message = message;
 }
 
 static bool record_outcomes(struct journal_thread *thread, struct delivery *delivery)
@@ -30,7 +38,7 @@ static bool record_outcomes(struct journal_thread *thread, struct delivery *deli
     if (!delivery->recorded)
         delivery->recorded = delivery_record(delivery, thread->services.journal);
     if (!delivery->recorded)
-        complain(thread, "the journal cannot store an outcome", errno);
+        pause_for_journal(thread, errno);
     return delivery->recorded;
 }
 
@@ -48,10 +56,10 @@ static void path_to_stay(const struct message *message, char out[SPOOL_PATH_MAX]
         spool_deferred_path(message->id, out);
 }
 
-static bool record_snapshot(struct journal_thread *thread, struct message *message)
+/* A complete snapshot, which replaces all that the journal knows of the message. */
+static bool record_snapshot(struct journal_thread *thread, struct message *message,
+                            const char *path)
 {
-    char path[SPOOL_PATH_MAX];
-    path_to_stay(message, path);
     struct journal_message snapshot = {
         .id = message->id,
         .path = path,
@@ -63,24 +71,8 @@ static bool record_snapshot(struct journal_thread *thread, struct message *messa
     };
     if (journal_append_deferred(thread->services.journal, &snapshot))
         return true;
-    complain(thread, "the journal cannot store a deferral", errno);
+    pause_for_journal(thread, errno);
     return false;
-}
-
-static bool write_dsn(struct journal_thread *thread, struct message *message)
-{
-    char name[64];
-    if (message->dsn.len == 0)
-        return true;
-    dsn_name(message->id, message->event, name);
-    int rc = spool_write_new(thread->services.spool, name, buffer_bytes(&message->dsn),
-                             thread->services.config->queue.sync);
-    if (rc < 0) {
-        complain(thread, "cannot write a bounce into the spool", -rc);
-        return false;
-    }
-    buffer_fini(&message->dsn);
-    return true;
 }
 
 /* A message of the null sender has nobody who could be told: its bounced recipients stay so, and it
@@ -94,47 +86,80 @@ static void mark_notified(struct message *message)
             message->recipients[i].status = RECIPIENT_NOTIFIED;
 }
 
-/* Everything that must be durable before files move. False: not all of it could be stored; try
- * again later. */
+static bool write_dsn(struct journal_thread *thread, struct message *message)
+{
+    char name[64];
+    dsn_name(message->id, message->event, name);
+    int rc = spool_write_new(thread->services.spool, name, buffer_bytes(&message->dsn),
+                             thread->services.config->queue.sync);
+    if (rc < 0) {
+        pause_for_files(thread, -rc);
+        return false;
+    }
+    buffer_fini(&message->dsn);
+    mark_notified(message);
+    message->is_dsn_written = true;
+    return true;
+}
+
+/* What must be durable before its file moves. A DSN is recorded with it, so that no failure and no
+ * restart between its writing and the end of the message makes a second one. */
+static bool prepare_message(struct journal_thread *thread, struct message *message)
+{
+    char path[SPOOL_PATH_MAX];
+    if (message->dsn.len && !write_dsn(thread, message))
+        return false;
+    if (stays(message)) {
+        mark_notified(message); /* those that need no DSN, too */
+        path_to_stay(message, path);
+        return record_snapshot(thread, message, path);
+    }
+    return !message->is_dsn_written || record_snapshot(thread, message, message->path);
+}
+
+/* False: not all outcomes could be stored; try again later. Messages that are not ready stay
+ * behind by themselves. */
 static bool prepare(struct journal_thread *thread)
 {
     for (struct delivery *d = thread->first_delivery; d; d = d->next) {
         if (!record_outcomes(thread, d))
             return false;
     }
-    for (struct message *m = thread->first_message; m; m = m->next) {
-        if (m->recorded)
-            continue;
-        if (!write_dsn(thread, m))
-            return false;
-        if (stays(m)) {
-            mark_notified(m);
-            if (!record_snapshot(thread, m))
-                return false;
-        }
-        m->recorded = true;
-    }
+    for (struct message *m = thread->first_message; m; m = m->next)
+        if (!m->recorded)
+            m->recorded = prepare_message(thread, m);
     return true;
+}
+
+/* The folder that it left is synced last: after a power cut its name may be in both folders, where
+ * the journal knows which counts, but never in neither. */
+static int sync_move(struct journal_thread *thread, const char *from, const char *to)
+{
+    const struct spool *spool = thread->services.spool;
+    if (!thread->services.config->queue.sync)
+        return 0;
+    int error = spool_sync_folder_of(spool, to);
+    return error == 0 ? spool_sync_folder_of(spool, from) : error;
 }
 
 static int move_to_stay(struct journal_thread *thread, struct message *message)
 {
     const struct spool *spool = thread->services.spool;
-    bool sync = thread->services.config->queue.sync;
     char to[SPOOL_PATH_MAX];
     path_to_stay(message, to);
-    if (strcmp(message->path, to) == 0)
-        return 0;
-    int rc = spool_move(spool, message->path, to, &message->identity, sync);
+    if (!message->is_moved) {
+        if (strcmp(message->path, to) == 0)
+            return 0;
+        int rc = spool_move(spool, message->path, to, &message->identity,
+                            thread->services.config->queue.sync);
+        if (rc < 0)
+            return rc;
+        message->is_moved = true;
+    }
+    int rc = sync_move(thread, message->path, to);
     if (rc < 0)
         return rc;
-    if (sync) {
-        int error = spool_sync_folder_of(spool, to);
-        if (error == 0)
-            error = spool_sync_folder_of(spool, message->path);
-        if (error < 0)
-            complain(thread, "cannot sync a folder of the spool", -error);
-    }
+    message->is_moved = false;
     free(message->path);
     message->path = mem_strdup(to);
     return 0;
@@ -155,26 +180,6 @@ static int carry_out(struct journal_thread *thread, struct message *message)
     return -EINVAL;
 }
 
-/* One fsync for each run of neighbours in the same folder: messages mostly come from one. */
-static void sync_folders(struct journal_thread *thread, const struct message *first)
-{
-    const char *synced = NULL;
-    size_t synced_len = 0;
-    if (!thread->services.config->queue.sync)
-        return;
-    for (const struct message *m = first; m; m = m->next) {
-        const char *slash = strrchr(m->path, '/');
-        size_t len = slash ? (size_t)(slash - m->path) : 0;
-        if (stays(m) || (synced && len == synced_len && memcmp(synced, m->path, len) == 0))
-            continue;
-        int rc = spool_sync_folder_of(thread->services.spool, m->path);
-        if (rc < 0)
-            complain(thread, "cannot sync a folder of the spool", -rc);
-        synced = m->path;
-        synced_len = len;
-    }
-}
-
 /* -ENOENT: somebody removed it, which was what we wanted; -ESTALE: another file stands there now
  * and is new mail. Either way the journal may forget this message. */
 static bool is_gone(const struct message *message)
@@ -183,18 +188,60 @@ static bool is_gone(const struct message *message)
                                message->result_errno == ESTALE);
 }
 
+/* One fsync for each run of neighbours in the same folder: messages mostly come from one. Those
+ * whose removal is not durable get the error instead: done again, it finds nothing to remove. */
+static void sync_folders(struct journal_thread *thread, struct message *first)
+{
+    const char *synced = NULL;
+    size_t synced_len = 0;
+    int error = 0;
+    if (!thread->services.config->queue.sync)
+        return;
+    for (struct message *m = first; m; m = m->next) {
+        const char *slash = strrchr(m->path, '/');
+        size_t len = slash ? (size_t)(slash - m->path) : 0;
+        if (!m->recorded || !is_gone(m))
+            continue;
+        if (!synced || len != synced_len || memcmp(synced, m->path, len) != 0)
+            error = -spool_sync_folder_of(thread->services.spool, m->path);
+        synced = m->path;
+        synced_len = len;
+        /* A subfolder that is gone has no entries that could come back. */
+        if (error && error != ENOENT)
+            m->result_errno = error;
+    }
+}
+
+/* True: back to the dispatcher; false: it stays here and is tried again. */
+static bool is_finished(struct journal_thread *thread, struct message *message)
+{
+    if (!message->recorded)
+        return false;
+    if (pause_error_is_of_the_system(message->result_errno)) {
+        pause_for_files(thread, message->result_errno);
+        return false;
+    }
+    if (is_gone(message) && !journal_append_removed(thread->services.journal, message->id)) {
+        pause_for_journal(thread, errno);
+        return false;
+    }
+    return true;
+}
+
 static void hand_back_messages(struct journal_thread *thread)
 {
     struct message *message = thread->first_message;
     thread->first_message = thread->last_message = NULL;
     for (struct message *m = message; m; m = m->next)
-        m->result_errno = -carry_out(thread, m);
+        if (m->recorded)
+            m->result_errno = -carry_out(thread, m);
     sync_folders(thread, message);
     while (message) {
         struct message *next = message->next;
-        if (is_gone(message) && !journal_append_removed(thread->services.journal, message->id))
-            complain(thread, "the journal cannot store a removal", errno);
-        mailbox_post(thread->services.dispatcher, &message->item);
+        if (is_finished(thread, message))
+            mailbox_post(thread->services.dispatcher, &message->item);
+        else
+            keep_message(thread, message);
         message = next;
     }
 }
@@ -210,25 +257,38 @@ static void hand_back_deliveries(struct journal_thread *thread)
     }
 }
 
+/* The journal as a whole after a commit: whether attempts may begin. */
+static void judge_journal(struct journal_thread *thread)
+{
+    int error;
+    enum journal_room room = journal_room(thread->services.journal, &error);
+    if (room == JOURNAL_ROOM_NONE)
+        pause_for_journal(thread, error);
+    else
+        pauses_end(thread->services.pauses, PAUSE_JOURNAL, clock_wall_ms());
+    thread->wants_room = room != JOURNAL_ROOM_AMPLE;
+}
+
+/* The journal is committed even when not all could be stored in it: that is what makes room. */
 static bool commit(struct journal_thread *thread)
 {
     thread->last_commit_ms = thread->loop.now_ms;
-    if (!prepare(thread))
-        return false;
+    thread->files_error = 0;
+    bool prepared = prepare(thread);
     int64_t began_us = clock_mono_us();
     int rc = journal_commit(thread->services.journal);
     atomic_store(&thread->commit_us, clock_mono_us() - began_us);
-    if (rc < 0) {
-        complain(thread, "cannot commit the journal", -rc);
+    if (rc < 0)
+        pause_for_journal(thread, -rc);
+    if (rc < 0 || !prepared)
         return false;
-    }
-    if (thread->is_paused)
-        pauses_end(thread->services.pauses, PAUSE_JOURNAL);
-    thread->is_paused = false;
+    judge_journal(thread);
     atomic_store(&thread->pending_since_ms, 0);
     hand_back_deliveries(thread);
     hand_back_messages(thread);
-    return true;
+    if (thread->files_error == 0)
+        pauses_end(thread->services.pauses, PAUSE_FILES, clock_wall_ms());
+    return !thread->first_message && !thread->wants_room;
 }
 
 /* The next commit; until then nobody needs to wake us: what comes waits for it anyway. */
@@ -248,7 +308,7 @@ static void on_commit_due(struct timer *timer, int64_t now_ms)
     if (thread->stopping)
         loop_stop(&thread->loop);
     else if (!committed)
-        arm_commit(thread, now_ms + RETRY_MS);
+        arm_commit(thread, now_ms + PAUSE_RETRY_MS);
 }
 
 /* Commits at once when the last commit is long enough ago, else when the interval has passed: an
@@ -275,13 +335,8 @@ static void add_delivery(struct journal_thread *thread, struct delivery *deliver
 
 static void add_message(struct journal_thread *thread, struct message *message)
 {
-    message->next = NULL;
-    message->recorded = false;
-    if (thread->last_message)
-        thread->last_message->next = message;
-    else
-        thread->first_message = message;
-    thread->last_message = message;
+    message->recorded = message->is_dsn_written = message->is_moved = false;
+    keep_message(thread, message);
 }
 
 static void on_item(void *ctx, struct mailbox_item *item)
@@ -341,6 +396,16 @@ void journal_thread_join(struct journal_thread *thread)
 
 void journal_thread_fini(struct journal_thread *thread)
 {
+    while (thread->first_delivery) {
+        struct delivery *delivery = thread->first_delivery;
+        thread->first_delivery = delivery->next;
+        delivery_free(delivery);
+    }
+    while (thread->first_message) {
+        struct message *message = thread->first_message;
+        thread->first_message = message->next;
+        message_free(message);
+    }
     mailbox_fini(&thread->mailbox);
     loop_fini(&thread->loop);
 }

@@ -9,8 +9,9 @@
  * file unlinked or moved -> its folders synced -> `removed` appended. Then it goes back to the
  * dispatcher with the same kind and result_errno.
  *
- * An error of the disk keeps everything here and tries again: nothing is forgotten, and admission
- * stops by itself because what is under way does not come back. */
+ * An error of the disk (pause_error_is_of_the_system()) keeps here what it concerns, tries again
+ * each second and pauses the router meanwhile (pauses.h): nothing is forgotten. Any other error
+ * goes back with the message. */
 #ifndef SLUICE_ROUTER_JOURNAL_THREAD_H
 #define SLUICE_ROUTER_JOURNAL_THREAD_H
 
@@ -24,7 +25,7 @@ struct journal_thread_services {
     const struct spool *spool;
     struct journal *journal;
     struct mailbox *dispatcher;
-    struct pauses *pauses; /* told while nothing can be made durable */
+    struct pauses *pauses;
 };
 
 struct journal_thread {
@@ -38,8 +39,8 @@ struct journal_thread {
     struct delivery *last_delivery;
     struct message *first_message; /* decided, in order */
     struct message *last_message;
-    int64_t complained_ms;
-    bool is_paused;                   /* said so, and no commit has worked since */
+    bool wants_room; /* of the journal: no further segment could be made */
+    int files_error; /* of this commit: why files could not be moved, removed, written or synced */
     _Atomic int64_t pending_since_ms; /* monotonic: of the oldest item no commit covers; 0: none */
     _Atomic int64_t commit_us;        /* how long the last commit took */
     struct mailbox_item stop_item;
@@ -54,6 +55,7 @@ bool journal_thread_start(struct journal_thread *thread) __attribute__((warn_unu
 /* Any thread, when nothing more will be posted: finishes what it has, one try each, and ends. */
 void journal_thread_stop(struct journal_thread *thread);
 void journal_thread_join(struct journal_thread *thread);
+/* Frees what could not be brought to its end: the journal and the spool know it. */
 void journal_thread_fini(struct journal_thread *thread);
 
 #endif

@@ -33,7 +33,7 @@ static bool has_room(const struct pickup *pickup)
 {
     const struct config *config = pickup->services.config;
     return pickup->num_loaded < config->queue.active_messages && !is_far_ahead(pickup) &&
-           pickup->paused_until_ms <= pickup->loop.now_ms;
+           !pauses_any(pickup->services.pauses);
 }
 
 static void on_trickle(struct timer *timer, int64_t now_ms)
@@ -79,14 +79,6 @@ static void settle_later(struct pickup *pickup, struct candidate *candidate, int
     pickup->settling = candidate;
 }
 
-/* Only a file that could be looked at shows that the trouble is over, not the end of a wait. */
-static void end_pause(struct pickup *pickup)
-{
-    if (pickup->paused_until_ms)
-        pauses_end(pickup->services.pauses, PAUSE_PICKUP);
-    pickup->paused_until_ms = 0;
-}
-
 static void look_at(struct pickup *pickup, struct candidate *candidate)
 {
     struct message *message = NULL;
@@ -96,7 +88,6 @@ static void look_at(struct pickup *pickup, struct candidate *candidate)
         settle_later(pickup, candidate, wait_ms);
         return;
     }
-    end_pause(pickup);
     if (result == LOAD_DONE) {
         pickup_claim(pickup, &message->identity);
         hand_over(pickup, message);
@@ -110,8 +101,6 @@ static void load(struct pickup *pickup, struct waiting *waiting)
     struct message *message = NULL;
     int64_t wait_ms = 0;
     enum load_result result = pickup_load_waiting(pickup, waiting, &message, &wait_ms);
-    if (result != LOAD_LATER)
-        end_pause(pickup);
     switch (result) {
     case LOAD_DONE:
         hand_over(pickup, message);
@@ -194,13 +183,12 @@ static void work(struct loop *loop, void *ctx)
     post_loaded(pickup);
     if (is_far_ahead(pickup) && !timer_is_armed(&pickup->trickle_timer))
         loop_arm(&pickup->loop, &pickup->trickle_timer, PICKUP_TRICKLE_MS);
-    bool scanning = pickup->rescan || pickup->scan_folder < pickup->num_folders;
+    bool scanning = !pauses_any(pickup->services.pauses) &&
+                    (pickup->rescan || pickup->scan_folder < pickup->num_folders);
     bool wants_more = (has_room(pickup) && (pickup->ready_first || pickup->load_first)) ||
                       (scanning && pickup->num_candidates < PICKUP_CANDIDATES_MAX / 2);
     if (wants_more)
         timer_arm(&pickup->loop.timers, &pickup->look_timer, pickup->loop.now_ms);
-    else if (pickup->paused_until_ms > pickup->loop.now_ms)
-        timer_arm(&pickup->loop.timers, &pickup->look_timer, pickup->paused_until_ms);
     report_quiet(pickup);
 }
 
@@ -259,6 +247,7 @@ bool pickup_init(struct pickup *pickup, const struct pickup_services *services, 
     timer_init(&pickup->look_timer, on_look_due);
     timer_init(&pickup->trickle_timer, on_trickle);
     pickup_watch_init(pickup);
+    pickup_pause_init(pickup);
     pickup->loop.before_sleep = work;
     pickup->loop.before_sleep_ctx = pickup;
     pickup->rescan = true;

@@ -66,7 +66,7 @@ struct pickup_services {
     const struct spool *spool;
     struct journal *journal;
     struct mailbox *dispatcher;
-    struct pauses *pauses;    /* told while paused_until_ms lies ahead */
+    struct pauses *pauses;
     atomic_size_t *num_ahead; /* shared: see struct site_pool; what is loaded counts at once */
     bool drain;               /* report PICKUP_QUIET */
 };
@@ -89,14 +89,15 @@ struct pickup {
     unsigned scan_folder;    /* under way: which one; num_folders: none */
     void *scan_dir;          /* DIR of it */
     struct timer scan_timer; /* the periodic one */
-    struct timer look_timer; /* the next candidate that settles, or trouble that may have passed */
+    struct timer look_timer; /* the next candidate that settles */
+    struct timer pause_timer;
+    bool spool_was_away;
     struct timer trickle_timer; /* armed while it holds back */
     size_t credit;              /* messages that may be loaded beyond PICKUP_AHEAD */
     size_t num_left;            /* messages that came back since the last trickle */
     struct candidate *ready_first, *ready_last; /* to be looked at now */
     struct candidate *settling;                 /* look_ms in the future, any order */
     unsigned num_candidates;
-    int64_t paused_until_ms; /* EMFILE and the like */
 
     struct claim *claims[PICKUP_CLAIM_BUCKETS];
     struct waiting *load_first, *load_last; /* asked for by the dispatcher */
@@ -131,6 +132,10 @@ void pickup_scan_on(struct pickup *pickup);
 void pickup_add_candidate(struct pickup *pickup, const char *path, bool is_complete);
 /* Moves settled candidates to the ready list; arms look_timer for the others. */
 void pickup_wake_candidates(struct pickup *pickup);
+/* pickup_pause.c: */
+/* Once a second, with a timer of its own: is the spool at its place, are there descriptors again?
+ */
+void pickup_pause_init(struct pickup *pickup);
 /* pickup_load.c: */
 enum load_result {
     LOAD_DONE,  /* *out is the message */

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TROUBLE_WAIT_MS = 1000, READ_STEP = 64 * 1024 };
+enum { UNREADABLE_WAIT_MS = 60000, READ_STEP = 64 * 1024 };
 
 static enum load_result refuse(struct pickup *pickup, const char *path,
                                const struct file_identity *identity, const char *reason)
@@ -30,7 +30,7 @@ static enum load_result judge_error(struct pickup *pickup, const char *path, int
                                     int64_t *out_wait_ms)
 {
     char reason[SPOOL_WHY_MAX];
-    *out_wait_ms = TROUBLE_WAIT_MS;
+    *out_wait_ms = PAUSE_RETRY_MS;
     switch (error) {
     case ENOENT:
     case ESTALE:
@@ -46,10 +46,13 @@ static enum load_result judge_error(struct pickup *pickup, const char *path, int
         snprintf(reason, sizeof reason, "cannot be read: %s", strerror(error));
         return refuse(pickup, path, NULL, reason);
     default:
-        pickup->paused_until_ms = pickup->loop.now_ms + TROUBLE_WAIT_MS;
-        snprintf(reason, sizeof reason, "%.150s: %s", path, strerror(error));
-        pauses_begin(pickup->services.pauses, PAUSE_PICKUP, clock_wall_ms(), reason);
-        log_error("%s: %s; pickup pauses", path, strerror(error));
+        /* Of the system, or of this file alone (a bad sector): then the others go on. */
+        if (pause_error_is_a_limit(error)) {
+            pauses_begin(pickup->services.pauses, PAUSE_LIMITS, error, clock_wall_ms());
+        } else {
+            log_error("%s: %s; tried again later", path, strerror(error));
+            *out_wait_ms = UNREADABLE_WAIT_MS;
+        }
         return LOAD_LATER;
     }
 }

@@ -1,6 +1,7 @@
 /* Where candidates come from: inotify events and scans of new/ and its subfolders.
  * It opens no message: pickup_load.c does. */
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "router/pickup.h"
 
@@ -195,15 +196,28 @@ void pickup_watch_fini(struct pickup *pickup)
     free_candidates(pickup->settling);
 }
 
+/* What was not seen now is seen by the scan after the trouble, or by the periodic one. */
+static void scan_failed(struct pickup *pickup, const char *path, int error)
+{
+    log_error("cannot read %s: %s", path, strerror(error));
+    if (!pause_error_is_a_limit(error))
+        return;
+    pauses_begin(pickup->services.pauses, PAUSE_LIMITS, error, clock_wall_ms());
+    pickup->rescan = true;
+}
+
 static bool open_folder(struct pickup *pickup, const char *path)
 {
     int fd = openat(pickup->services.spool->root_fd, path,
                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     pickup->scan_dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!pickup->scan_dir && fd >= 0)
+    if (!pickup->scan_dir && fd >= 0) {
+        int error = errno;
         close(fd);
+        errno = error;
+    }
     if (!pickup->scan_dir && errno != ENOENT)
-        log_error("cannot read %s: %s", path, strerror(errno));
+        scan_failed(pickup, path, errno);
     return pickup->scan_dir != NULL;
 }
 
@@ -232,6 +246,8 @@ static bool entry_is_claimed(struct pickup *pickup, const struct dirent *entry)
 
 void pickup_scan_on(struct pickup *pickup)
 {
+    if (pauses_any(pickup->services.pauses))
+        return;
     if (pickup->scan_folder >= pickup->num_folders && pickup->rescan) {
         pickup->rescan = false;
         pickup->scan_folder = 0;
@@ -244,8 +260,11 @@ void pickup_scan_on(struct pickup *pickup)
             pickup->scan_folder++;
             continue;
         }
+        errno = 0;
         struct dirent *entry = readdir(pickup->scan_dir);
         if (!entry) {
+            if (errno)
+                scan_failed(pickup, folder, errno);
             closedir(pickup->scan_dir);
             pickup->scan_dir = NULL;
             pickup->scan_folder++;

@@ -206,6 +206,7 @@ static bool init_threads(struct router *router)
         .journal_thread = &router->journal_thread.mailbox,
         .dispatcher = &router->dispatcher->mailbox,
         .transcript = router->transcript,
+        .pauses = &router->pauses,
     };
     if (!journal_thread_init(&router->journal_thread, &journal_services) ||
         !pickup_init(router->pickup, &pickup_services, journal_highest_id(router->journal)) ||

@@ -147,6 +147,15 @@ void worker_return_delivery(struct worker *worker, struct delivery *delivery,
     mailbox_post(worker->services->dispatcher, &delivery->item);
 }
 
+bool worker_may_begin(struct worker *worker, struct delivery *delivery)
+{
+    if (pauses_allow_deliveries(worker->services->pauses))
+        return true;
+    struct outcome why = {.kind = OUTCOME_RETURNED};
+    worker_return_delivery(worker, delivery, &why);
+    return false;
+}
+
 void worker_finish_delivery(struct worker *worker, struct delivery *delivery)
 {
     /* Here and not in the journal thread: between the reply and this store a crash leaves doubt. */

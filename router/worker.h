@@ -7,6 +7,7 @@
 #define SLUICE_ROUTER_WORKER_H
 
 #include "base/log.h"
+#include "router/pauses.h"
 #include "router/site_pool.h"
 #include "tls/broken_hosts.h"
 #include "tls/context.h"
@@ -25,6 +26,7 @@ struct worker_services {
     struct mailbox *journal_thread; /* takes attempted deliveries (DELIVERY_ATTEMPTED) */
     struct mailbox *dispatcher;     /* takes deliveries that were not tried (DELIVERY_RETURNED) */
     struct log_file *transcript;    /* NULL: none is kept */
+    struct pauses *pauses;
 };
 
 enum delivery_item_kind { DELIVERY_ATTEMPTED = 1, DELIVERY_RETURNED };
@@ -58,6 +60,9 @@ void worker_fini(struct worker *worker);
 void worker_return_delivery(struct worker *worker, struct delivery *delivery,
                             const struct outcome *why);
 void worker_finish_delivery(struct worker *worker, struct delivery *delivery);
+/* False: its outcome could not be recorded now (pauses.h), so it was handed back. */
+bool worker_may_begin(struct worker *worker, struct delivery *delivery)
+    __attribute__((warn_unused_result));
 void worker_connection_gone(struct worker *worker);
 /* Scratch for num recipient indexes, valid until the next call. */
 uint32_t *worker_indexes(struct worker *worker, uint32_t num);
