@@ -84,6 +84,7 @@ struct config {
         int64_t connect_timeout_ms, banner_timeout_ms, ehlo_timeout_ms, starttls_timeout_ms,
             mail_timeout_ms, rcpt_timeout_ms, data_timeout_ms, content_timeout_ms, final_timeout_ms;
         uint64_t content_min_rate; /* octets a second */
+        uint64_t one_flight_max;   /* octets of content */
         int64_t race_delay_ms;     /* before the next address is tried beside the first */
     } smtp;
     struct {

@@ -103,6 +103,8 @@ const struct config_option config_options[] = {
     {"smtp", "final_timeout", OPTION_DURATION, AT(smtp.final_timeout_ms), 10, MS(7200), "600s", NULL, NULL, "For the reply to the final dot. A short one makes duplicates (RFC 5321 4.5.3.2.6)."},
     {"smtp", "content_min_rate", OPTION_SIZE, AT(smtp.content_min_rate), 0, MIB(1024), "500", NULL, NULL,
      "Octets a second that the peer must take on average; 0: no limit."},
+    {"smtp", "one_flight_max", OPTION_SIZE, AT(smtp.one_flight_max), 0, MIB(1), "64K", NULL, NULL,
+     "Content up to this size leaves in one flight with MAIL and RCPT, where the host offers CHUNKING; 0: never."},
     {"smtp", "race_delay", OPTION_DURATION, AT(smtp.race_delay_ms), 10, MS(60), "250ms", NULL, NULL,
      "How long an address is waited for before the next one is tried beside it (RFC 8305)."},
 

@@ -262,8 +262,8 @@ void connection_lose(struct connection *connection, enum trouble trouble, const 
     connection->want = SMTP_WANT_CLOSE;
 }
 
-/* Moves commands into the channel and sends them. OK: nothing is left unsent. */
-static enum channel_status send_out(struct connection *connection)
+/* Moves commands into the channel, which sends only what it has no room for. */
+static enum channel_status put_out(struct connection *connection)
 {
     struct channel *channel = &connection->channel;
     size_t taken = 0;
@@ -276,7 +276,15 @@ static enum channel_status send_out(struct connection *connection)
         else if ((status = channel_flush(channel)) != CHANNEL_OK)
             return status;
     }
-    return channel_has_unsent(channel) ? channel_flush(channel) : CHANNEL_OK;
+    return CHANNEL_OK;
+}
+
+/* OK: nothing is left unsent. */
+static enum channel_status send_out(struct connection *connection)
+{
+    struct channel *channel = &connection->channel;
+    enum channel_status status = put_out(connection);
+    return status == CHANNEL_OK && channel_has_unsent(channel) ? channel_flush(channel) : status;
 }
 
 /* True when the session was fed. */
@@ -373,14 +381,17 @@ static bool hear_early_end(struct connection *connection)
     return connection->want != SMTP_WANT_BODY;
 }
 
-/* Content out, early replies in (as pump_commands()). True when the session's want has changed. */
+/* Content out, behind the commands of the same flight; early replies in (as pump_commands()). True
+ * when the session's want has changed. */
 static bool pump_body(struct connection *connection)
 {
-    if (connection->out.len) {
+    if (connection->out.len && !connection->session.one_flight) {
         connection_lose(connection, TROUBLE_BROKEN_REPLY, "354 before DATA has left");
         return true;
     }
-    enum channel_status sent = send_body(connection);
+    enum channel_status sent = put_out(connection);
+    if (sent == CHANNEL_OK)
+        sent = send_body(connection);
     if (sent == CHANNEL_OK) {
         connection->delivery->trace.stamps.content_us = loop_of(connection)->now_us;
         connection->want = connection->want_after_body;

@@ -181,7 +181,8 @@ static bool begin_transaction(struct connection *connection)
     struct outcome misfit = connection_tls_fits(connection);
     if (misfit.kind == OUTCOME_NONE)
         misfit = smtp_session_fits(&connection->session, delivery);
-    if (misfit.kind != OUTCOME_NONE && connection->num_deliveries > 0) {
+    bool misfits = misfit.kind != OUTCOME_NONE && connection->num_deliveries > 0;
+    if (misfits || smtp_session_is_spent(&connection->session, delivery)) {
         /* This session was made for others: the delivery gets one of its own. */
         connection_say_goodbye(connection);
         connection_drop_session(connection);
@@ -224,6 +225,7 @@ bool connection_begins_content(struct connection *connection)
                               &message->identity, delivery->attempt, indexes, num))
         return true;
     connection_lose(connection, TROUBLE_NOT_RECORDED, strerror(errno));
+    buffer_clear(&connection->out); /* BDAT may stand there, whose content will not follow */
     return false;
 }
 
@@ -231,7 +233,9 @@ static bool may_carry_more(const struct connection *connection)
 {
     const struct destination_settings *settings = connection->site->settings;
     int64_t age_ms = connection->worker->loop.now_ms - connection->opened_ms;
+    uint32_t mail_max = connection->session.capabilities.mail_max;
     return !connection->worker->stopping && !connection->session.said_421 &&
+           (!mail_max || connection->session.num_mails < mail_max) &&
            connection->num_deliveries < settings->max_deliveries &&
            age_ms < settings->connection_lifetime_ms;
 }
@@ -251,7 +255,10 @@ bool connection_take_next(struct connection *connection, enum site_taker taker)
 {
     struct worker *worker = connection->worker;
     if (!may_carry_more(connection)) {
-        CHECK(taker == SITE_TAKER_BUSY);
+        /* It grew old while it waited. */
+        if (taker == SITE_TAKER_PROMISED)
+            site_pool_break_promise(worker->services->site_pool, connection->site,
+                                    worker->loop.now_ms);
         connection_say_goodbye(connection);
         connection_close(connection);
         return false;

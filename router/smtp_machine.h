@@ -12,7 +12,7 @@ enum smtp_state {
     SMTP_STATE_TLS, /* the connection shakes hands */
     SMTP_STATE_IDLE,
     SMTP_STATE_ENVELOPE, /* MAIL, RCPT, DATA */
-    SMTP_STATE_BODY,     /* 354 was read, the dot has not left */
+    SMTP_STATE_BODY,     /* 354 was read or BDAT is said, the content's end has not left */
     SMTP_STATE_FINAL,
     SMTP_STATE_LONE_DOT, /* 354 although nobody was accepted (RFC 2920 3.1) */
     SMTP_STATE_CLOSED,
@@ -30,6 +30,7 @@ enum smtp_command {
     SMTP_RCPT,
     SMTP_DATA,
     SMTP_FINAL, /* the final dot; with LMTP one reply per accepted recipient */
+    SMTP_BDAT,
     SMTP_LONE_DOT,
     NUM_SMTP_COMMANDS
 };
@@ -61,6 +62,10 @@ void smtp_enter(struct smtp_session *session, enum smtp_state state);
 /* Pushes a row; the deadline starts when it is the only one. */
 void smtp_expect(struct smtp_session *session, enum smtp_command command, uint32_t recipient,
                  int64_t now_ms);
+/* The deadline starts anew, for the reply that is expected next. */
+void smtp_start_wait(struct smtp_session *session, int64_t now_ms);
+/* The command whose reply is expected next is MAIL, RCPT or RSET. */
+bool smtp_awaits_envelope(const struct smtp_session *session);
 /* Sends a line and expects its reply. When out has no room the session is given up. */
 void smtp_send(struct smtp_session *session, struct smtp_turn *turn, enum smtp_command command,
                uint32_t recipient, const char *format, ...) __attribute__((format(printf, 5, 6)));

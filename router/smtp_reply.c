@@ -3,7 +3,7 @@
  * and the outcome table do. */
 #include "router/smtp_reply.h"
 
-enum { CODE_LEN = 3, ENHANCED_PART_MAX = 255 };
+enum { CODE_LEN = 3, ENHANCED_PART_MAX = 255, SMTP_LIMIT_MAX = 999999 };
 
 void smtp_reply_parser_init(struct smtp_reply_parser *parser)
 {
@@ -212,6 +212,29 @@ static void take_greeting(struct smtp_capabilities *capabilities, struct bytes t
     capabilities->peer_name[len] = '\0';
 }
 
+/* "RCPTMAX=100 MAILMAX=20" (RFC 9422 3): what is unknown or malformed is passed over. */
+static void take_limits(struct smtp_capabilities *capabilities, struct bytes text)
+{
+    const struct {
+        const char *name;
+        uint32_t *limit;
+    } limits[] = {
+        {"MAILMAX=", &capabilities->mail_max},
+        {"RCPTMAX=", &capabilities->rcpt_max},
+        {"RCPTDOMAINMAX=", &capabilities->rcpt_domain_max},
+    };
+    while (text.len) {
+        struct bytes word = bytes_first(text, bytes_find(text, ' '));
+        text = bytes_from(text, word.len + 1);
+        for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+            uint64_t limit;
+            if (bytes_starts_nocase(word, limits[i].name) &&
+                bytes_to_u64(bytes_from(word, strlen(limits[i].name)), SMTP_LIMIT_MAX, &limit))
+                *limits[i].limit = (uint32_t)limit;
+        }
+    }
+}
+
 void smtp_capabilities_line(struct smtp_capabilities *capabilities, unsigned line,
                             struct bytes text)
 {
@@ -234,6 +257,8 @@ void smtp_capabilities_line(struct smtp_capabilities *capabilities, unsigned lin
         return;
     }
     struct bytes keyword = bytes_first(text, bytes_find(text, ' '));
+    if (bytes_equal_nocase(keyword, bytes_of("LIMITS")))
+        take_limits(capabilities, bytes_from(text, keyword.len));
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++) {
         if (!bytes_equal_nocase(keyword, bytes_of(keywords[i].keyword)))
             continue;

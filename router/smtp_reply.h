@@ -26,7 +26,10 @@ struct smtp_reply {
 /* What EHLO told. Reset by smtp_capabilities_init(). */
 struct smtp_capabilities {
     bool starttls, pipelining, size, eight_bit, smtputf8, enhanced_codes, chunking, dsn;
-    uint64_t size_max;   /* 0: no limit told */
+    uint64_t size_max; /* 0: no limit told */
+    /* LIMITS (RFC 9422); 0: none told. Transactions a session, RCPT commands a transaction,
+     * recipient domains a session. */
+    uint32_t mail_max, rcpt_max, rcpt_domain_max;
     char peer_name[256]; /* first word of the 250 greeting, lower case, printable; "" */
 };
 

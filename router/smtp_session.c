@@ -25,6 +25,7 @@ const struct smtp_command_row smtp_commands[NUM_SMTP_COMMANDS] = {
     [SMTP_RCPT] = {"RCPT", PHASE_RCPT, 2, LIMIT(rcpt), smtp_on_rcpt},
     [SMTP_DATA] = {"DATA", PHASE_DATA, 3, LIMIT(data), smtp_on_data},
     [SMTP_FINAL] = {"the final dot", PHASE_FINAL, 2, LIMIT(final), smtp_on_final},
+    [SMTP_BDAT] = {"BDAT", PHASE_FINAL, 2, LIMIT(final), smtp_on_final},
     [SMTP_LONE_DOT] = {"the lone dot", PHASE_FINAL, 0, LIMIT(final), smtp_on_lone_dot},
 };
 
@@ -82,7 +83,7 @@ static const struct smtp_expected *front(const struct smtp_session *session)
     return &session->expected[session->first_expected];
 }
 
-static void start_wait(struct smtp_session *session, int64_t now_ms)
+void smtp_start_wait(struct smtp_session *session, int64_t now_ms)
 {
     if (session->num_expected == 0)
         return;
@@ -92,6 +93,14 @@ static void start_wait(struct smtp_session *session, int64_t now_ms)
     session->deadline_ms = now_ms + limit_ms;
 }
 
+bool smtp_awaits_envelope(const struct smtp_session *session)
+{
+    if (session->num_expected == 0)
+        return false;
+    uint8_t command = front(session)->command;
+    return command == SMTP_MAIL || command == SMTP_RCPT || command == SMTP_RSET;
+}
+
 void smtp_expect(struct smtp_session *session, enum smtp_command command, uint32_t recipient,
                  int64_t now_ms)
 {
@@ -99,7 +108,7 @@ void smtp_expect(struct smtp_session *session, enum smtp_command command, uint32
     unsigned slot = (session->first_expected + session->num_expected++) % SMTP_EXPECTED_MAX;
     session->expected[slot] = (struct smtp_expected){(uint8_t)command, recipient};
     if (session->num_expected == 1)
-        start_wait(session, now_ms);
+        smtp_start_wait(session, now_ms);
 }
 
 static struct smtp_expected pop_expected(struct smtp_session *session, int64_t now_ms)
@@ -107,7 +116,7 @@ static struct smtp_expected pop_expected(struct smtp_session *session, int64_t n
     struct smtp_expected expected = *front(session);
     session->first_expected = (session->first_expected + 1) % SMTP_EXPECTED_MAX;
     session->num_expected--;
-    start_wait(session, now_ms);
+    smtp_start_wait(session, now_ms);
     return expected;
 }
 
@@ -246,8 +255,11 @@ enum smtp_want smtp_session_tls_done(struct smtp_session *session, struct buffer
 
 static enum outcome_phase current_phase(const struct smtp_session *session)
 {
-    if (session->state == SMTP_STATE_BODY)
+    if (session->state == SMTP_STATE_BODY && !session->refused_421)
         return PHASE_CONTENT;
+    /* Of a flight that has left, the replies that did not come say nothing. */
+    if (session->state == SMTP_STATE_FINAL && !session->refused_421)
+        return PHASE_FINAL;
     if (session->state == SMTP_STATE_TLS)
         return PHASE_TLS;
     if (session->num_expected == 0)
@@ -297,7 +309,11 @@ static void early_reply(struct smtp_session *session)
 static void closing_reply(struct smtp_session *session, struct smtp_turn *turn)
 {
     session->said_421 = true;
-    if (session->state == SMTP_STATE_BODY) {
+    session->refused_421 = session->one_flight && smtp_awaits_envelope(session);
+    if (session->refused_421) {
+        struct outcome outcome = outcome_from_reply(current_phase(session), &session->parser.reply);
+        smtp_give_up(session, &outcome, BLAME_HOST);
+    } else if (session->state == SMTP_STATE_BODY) {
         early_reply(session);
     } else if (session->state == SMTP_STATE_FINAL) {
         struct smtp_expected expected = pop_expected(session, turn->now_ms);
@@ -318,7 +334,7 @@ static void take_reply(struct smtp_session *session, bool is_due, struct smtp_tu
         closing_reply(session, turn);
         return;
     }
-    if (session->state == SMTP_STATE_BODY) {
+    if (session->state == SMTP_STATE_BODY && !smtp_awaits_envelope(session)) {
         early_reply(session);
         return;
     }
@@ -354,6 +370,8 @@ enum smtp_want smtp_session_step(struct smtp_session *session, struct bytes in, 
     struct smtp_turn turn = {out, now_ms};
     /* Replies in this input cannot answer commands that this call is about to append. */
     unsigned num_due = session->num_expected;
+    if (in.len)
+        session->last_heard_ms = now_ms;
     while (in.len && listens(session)) {
         size_t consumed;
         enum smtp_parse parse =

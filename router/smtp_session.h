@@ -20,8 +20,9 @@ enum smtp_want {
     SMTP_WANT_READ, /* send what is in out, then feed replies; session->deadline_ms holds */
     SMTP_WANT_TLS, /* send out first (nothing is), start the handshake, then smtp_session_tls_done()
                       or give up */
-    SMTP_WANT_BODY, /* 354 was read: pull content with smtp_session_next_body(), send it all, then
-                       smtp_session_body_sent(); meanwhile feed what the peer says */
+    SMTP_WANT_BODY, /* 354 was read, or BDAT is in out: pull content with smtp_session_next_body(),
+                       send it all (out first, in one flight), then smtp_session_body_sent();
+                       meanwhile feed what the peer says */
     SMTP_WANT_IDLE, /* ready for smtp_session_begin(); if a transaction was under way, it is done */
     SMTP_WANT_CLOSE /* send out if possible (QUIT), then close; session->failure says why if no
                        transaction tells */
@@ -45,6 +46,8 @@ enum {
     SMTP_EXPECTED_MAX = 128, /* commands in flight: rows of the FIFO */
     SMTP_MAILBOX_MAX = 510,  /* octets; a longer address is refused here (RFC 5321 4.5.3.1.3) */
     SMTP_COMMAND_MAX = 1024, /* octets of a command line */
+    SMTP_DOMAINS_MAX = 16,   /* recipient domains remembered for RCPTDOMAINMAX */
+    SMTP_FRESH_MS = 1000, /* since the peer spoke last: it can hardly be about to hang up on us */
     SMTP_OUT_MAX = 64 * 1024 /* what `out` should allow: a whole window of commands */
 };
 
@@ -63,17 +66,23 @@ struct smtp_session {
     uint8_t state; /* private: enum smtp_state */
     bool tls_active;
     bool tls_refused;          /* STARTTLS answered with 4xx or 5xx */
+    bool synced;               /* a 354 came in its turn: replies and commands agree */
     bool used;                 /* at least one transaction was carried to its final reply */
     bool said_421;             /* the peer is closing */
     int64_t deadline_ms;       /* monotonic: the current wait ends then */
     struct outcome failure;    /* host-level failure; kind NONE while there is none */
     unsigned num_transactions; /* carried so far */
+    uint32_t num_mails;        /* MAIL commands sent, for MAILMAX */
+    uint64_t domains[SMTP_DOMAINS_MAX]; /* hashes of recipient domains, for RCPTDOMAINMAX */
+    unsigned num_domains;
+    int64_t last_heard_ms; /* when the peer spoke last */
     /* The transaction under way (smtp_transaction.c). */
     struct delivery *delivery; /* borrowed; NULL when idle */
     int content_fd;            /* borrowed; -1: content is in memory */
     struct content_reader reader;
     bool reader_open;
     unsigned next_rcpt; /* next recipient to be named */
+    uint32_t num_named; /* RCPT commands sent, for RCPTMAX */
     unsigned num_accepted;
     bool *accepted; /* owned: per recipient of the delivery, awaits the final reply */
     size_t accepted_cap;
@@ -83,7 +92,11 @@ struct smtp_session {
     bool body_started; /* content octets have been handed out */
     bool body_ended;   /* the final dot has been handed out */
     bool split; /* 452/552 after an accepted recipient: the refused ones go in a next transaction */
-    uint64_t body_len; /* octets of content handed out */
+    bool one_flight; /* all of it leaves before the first reply is read, content by BDAT (RFC 3030):
+                        doubt begins with its first octet */
+    bool refused_421; /* 421 as the answer to MAIL or RCPT of a flight: its content was not taken */
+    uint64_t chunk_left; /* octets that BDAT announced and that have not been handed out */
+    uint64_t body_len;   /* octets of content handed out */
     int64_t body_started_ms;
 };
 
@@ -104,17 +117,22 @@ enum smtp_want smtp_session_tls_done(struct smtp_session *session, struct buffer
  * level): next host. */
 struct outcome smtp_session_fits(const struct smtp_session *session,
                                  const struct delivery *delivery);
-/* Starts a transaction: MAIL, RCPT..., DATA, pipelined where offered. Skips recipients whose
- * outcome is already known. content_fd: borrowed until the transaction ends; -1 when the content is
- * in memory. Only when IDLE. */
+/* Whether the limits that the peer told (RFC 9422) allow no transaction with the delivery's domain
+ * on this session any more: another session may carry it. */
+bool smtp_session_is_spent(const struct smtp_session *session, const struct delivery *delivery);
+/* Starts a transaction: MAIL, RCPT..., DATA, pipelined where offered; with CHUNKING content of up
+ * to smtp.one_flight_max octets in the same flight. Skips recipients whose outcome is already
+ * known. content_fd: borrowed until the transaction ends; -1 when the content is in memory. Only
+ * when IDLE. */
 enum smtp_want smtp_session_begin(struct smtp_session *session, struct delivery *delivery,
                                   int content_fd, struct buffer *out, int64_t now_ms);
 /* The next run of content on the wire, borrowed until the next call; the last one is the
- * terminating dot. *out_want says whether to go on (BODY), that this was the last (READ), or that
- * content could not be read (CLOSE: no dot was sent; outcomes are set). */
+ * terminating dot, or empty after BDAT. *out_want says whether to go on (BODY), that this was the
+ * last (READ), or that content could not be read (CLOSE: no dot was sent; outcomes are set). */
 struct bytes smtp_session_next_body(struct smtp_session *session, enum smtp_want *out_want);
-/* Whether recipients[i] of the delivery under way was accepted and awaits its final reply: the ones
- * that the content about to be sent is for (the others of a split are not part of it). */
+/* Whether recipients[i] of the delivery under way was accepted (in one flight: named) and awaits
+ * its final reply: the ones that the content about to be sent is for (the others of a split are not
+ * part of it). */
 bool smtp_session_awaits(const struct smtp_session *session, uint32_t i);
 /* Octets of content left: that moves the deadline (content_timeout without any, and
  * content_min_rate over all). */

@@ -1,4 +1,5 @@
-/* One delivery over a session: MAIL, RCPT, DATA pipelined, the content, a verdict per recipient.
+/* One delivery over a session: MAIL, RCPT, DATA pipelined, or all with its content in one flight by
+ * BDAT; a verdict per recipient.
  * It does not choose deliveries nor try them again: what stays OUTCOME_NONE is the connection's. */
 #include "base/check.h"
 #include "base/memory.h"
@@ -104,7 +105,8 @@ static void abort_content(struct smtp_session *session, const struct outcome *ou
 void smtp_transaction_abort(struct smtp_session *session, const struct outcome *outcome,
                             enum blame blame)
 {
-    bool in_content = session->state == SMTP_STATE_BODY || session->state == SMTP_STATE_FINAL;
+    bool in_content = !session->refused_421 &&
+                      (session->state == SMTP_STATE_BODY || session->state == SMTP_STATE_FINAL);
     if (blame == BLAME_US && session->state != SMTP_STATE_FINAL)
         settle_open(session, outcome);
     else if (in_content)
@@ -143,6 +145,66 @@ struct outcome smtp_session_fits(const struct smtp_session *session,
     return (struct outcome){.kind = OUTCOME_NONE};
 }
 
+bool smtp_session_is_spent(const struct smtp_session *session, const struct delivery *delivery)
+{
+    const struct smtp_capabilities *capabilities = &session->capabilities;
+    if (capabilities->mail_max && session->num_mails >= capabilities->mail_max)
+        return true;
+    if (!capabilities->rcpt_domain_max)
+        return false;
+    uint64_t hash = bytes_hash(bytes_of(delivery->domain));
+    for (unsigned i = 0; i < session->num_domains; i++)
+        if (session->domains[i] == hash)
+            return false;
+    return session->num_domains >= capabilities->rcpt_domain_max ||
+           session->num_domains == SMTP_DOMAINS_MAX;
+}
+
+/* Not spent before: so there is room, or it is known. */
+static void note_domain(struct smtp_session *session)
+{
+    if (!session->capabilities.rcpt_domain_max)
+        return;
+    uint64_t hash = bytes_hash(bytes_of(session->delivery->domain));
+    for (unsigned i = 0; i < session->num_domains; i++)
+        if (session->domains[i] == hash)
+            return;
+    if (session->num_domains < SMTP_DOMAINS_MAX)
+        session->domains[session->num_domains++] = hash;
+}
+
+/* Most RCPT commands in this transaction. */
+static uint32_t rcpt_max(const struct smtp_session *session)
+{
+    return session->capabilities.rcpt_max ? session->capabilities.rcpt_max : UINT32_MAX;
+}
+
+/* Content in memory, whose length cannot change any more, to a peer that hardly can have hung up:
+ * a connection that was lost under a flight leaves doubt, where one that was lost under MAIL does
+ * not. And only behind a DATA that worked: all good replies to a flight are alike, so one that the
+ * peer gave too many would make the RCPT's pass for the content's; a 354 shows that none is. LMTP's
+ * final replies depend on the RCPTs' and are left to DATA. */
+static bool fits_one_flight(const struct smtp_session *session, int64_t now_ms)
+{
+    const struct delivery *delivery = session->delivery;
+    const struct content *content = &delivery->message->content;
+    uint64_t most = session->params.config->smtp.one_flight_max;
+    uint32_t num_open = 0;
+    if (!session->synced || !session->capabilities.chunking || !session->capabilities.pipelining ||
+        session->params.transport == TRANSPORT_LMTP || session->content_fd >= 0 ||
+        content->class.wire_len > most || now_ms - session->last_heard_ms >= SMTP_FRESH_MS ||
+        session->needs_rset)
+        return false;
+    for (uint32_t i = 0; i < delivery->num_recipients; i++) {
+        if (!is_open(delivery, i))
+            continue;
+        num_open++;
+        if (!can_be_sent(delivery_recipient_address(delivery, i)))
+            return false;
+    }
+    return num_open > 0 && num_open + 2 <= SMTP_EXPECTED_MAX;
+}
+
 static void reset_transaction(struct smtp_session *session, struct delivery *delivery,
                               int content_fd)
 {
@@ -156,12 +218,15 @@ static void reset_transaction(struct smtp_session *session, struct delivery *del
     session->delivery = delivery;
     session->content_fd = content_fd;
     session->next_rcpt = 0;
+    session->num_named = 0;
     session->num_accepted = 0;
     session->to_send = session->needs_rset ? SEND_RSET : SEND_MAIL;
     session->mail_refused = false;
     session->body_started = false;
     session->body_ended = false;
     session->split = false;
+    session->refused_421 = false;
+    session->chunk_left = 0;
     session->body_len = 0;
     session->body_started_ms = 0;
 }
@@ -179,6 +244,7 @@ enum smtp_want smtp_session_begin(struct smtp_session *session, struct delivery 
     }
     if (!smtp_delivery_wants_more(delivery))
         session->to_send = SEND_NOTHING;
+    session->one_flight = fits_one_flight(session, now_ms);
     smtp_transaction_fill(session, &turn);
     return smtp_state_want(session);
 }
@@ -195,6 +261,8 @@ static void send_mail(struct smtp_session *session, struct smtp_turn *turn)
     bool says_eight_bit = capabilities->eight_bit && message->content.class.eight_bit;
     bool says_utf8 = capabilities->smtputf8 && message->envelope.needs_utf8;
     session->needs_rset = true;
+    session->num_mails++;
+    note_domain(session);
     session->to_send = SEND_RCPT;
     smtp_send(session, turn, SMTP_MAIL, 0, "MAIL FROM:<%s>%s%s%s", message->envelope.sender.mailbox,
               size, says_eight_bit ? " BODY=8BITMIME" : "", says_utf8 ? " SMTPUTF8" : "");
@@ -208,16 +276,32 @@ static void send_rcpt(struct smtp_session *session, struct smtp_turn *turn)
     while (i < delivery->num_recipients && !is_open(delivery, i))
         i++;
     session->next_rcpt = i + 1;
-    if (i >= delivery->num_recipients || session->split) {
+    if (i >= delivery->num_recipients || session->split ||
+        session->num_named >= rcpt_max(session)) {
         session->to_send = SEND_DATA;
         return;
     }
     const struct address *address = delivery_recipient_address(delivery, i);
-    if (can_be_sent(address))
-        smtp_send(session, turn, SMTP_RCPT, i, "RCPT TO:<%s>", address->mailbox);
-    else
+    if (!can_be_sent(address)) {
         session->delivery->recipients[i].outcome =
             outcome_from_trouble(PHASE_RCPT, TROUBLE_BAD_ADDRESS, NULL);
+        return;
+    }
+    session->num_named++;
+    /* In one flight it may be accepted from here on, until its own reply says no. */
+    session->accepted[i] = session->one_flight;
+    smtp_send(session, turn, SMTP_RCPT, i, "RCPT TO:<%s>", address->mailbox);
+}
+
+static void begin_body(struct smtp_session *session, struct smtp_turn *turn);
+
+/* The content follows at once, of just this length. */
+static void send_bdat(struct smtp_session *session, struct smtp_turn *turn)
+{
+    session->chunk_left = session->delivery->message->content.class.wire_len;
+    smtp_send(session, turn, SMTP_BDAT, 0, "BDAT %" PRIu64 " LAST", session->chunk_left);
+    if (session->state == SMTP_STATE_ENVELOPE)
+        begin_body(session, turn);
 }
 
 /* Moves the sender's cursor one step; what it sends, if anything, is one command. */
@@ -237,7 +321,11 @@ static void send_next(struct smtp_session *session, struct smtp_turn *turn)
     case SEND_DATA:
         session->to_send = SEND_NOTHING;
         /* All refused, and known in time: no DATA. With replies outstanding it is a fair bet. */
-        if (session->num_accepted || session->num_expected)
+        if (session->num_accepted == 0 && session->num_expected == 0)
+            break;
+        if (session->one_flight)
+            send_bdat(session, turn);
+        else
             smtp_send(session, turn, SMTP_DATA, 0, "DATA");
         break;
     case SEND_NOTHING:
@@ -280,6 +368,7 @@ void smtp_on_mail(struct smtp_session *session, const struct smtp_expected *expe
         return;
     struct outcome outcome = outcome_from_reply(PHASE_MAIL, &session->parser.reply);
     settle_open(session, &outcome);
+    memset(session->accepted, 0, session->delivery->num_recipients * sizeof *session->accepted);
     session->mail_refused = true;
     session->to_send = SEND_NOTHING;
 }
@@ -292,11 +381,10 @@ void smtp_on_rcpt(struct smtp_session *session, const struct smtp_expected *expe
     uint16_t code = session->parser.reply.code;
     if (session->mail_refused)
         return;
-    if (!smtp_reply_is_refusal(session)) {
-        session->accepted[i] = true;
-        session->num_accepted++;
+    session->accepted[i] = !smtp_reply_is_refusal(session);
+    session->num_accepted += session->accepted[i];
+    if (session->accepted[i])
         return;
-    }
     /* RFC 5321 4.5.3.1.10: too many recipients. The rest goes in another transaction; when it is a
      * full mailbox instead, that one will say so again as its first. */
     if ((code == 452 || code == 552) && session->num_accepted) {
@@ -324,8 +412,8 @@ static void set_body_deadline(struct smtp_session *session, int64_t now_ms)
 static void begin_body(struct smtp_session *session, struct smtp_turn *turn)
 {
     smtp_enter(session, SMTP_STATE_BODY);
-    content_reader_init(&session->reader, &session->delivery->message->content, CONTENT_DATA,
-                        session->content_fd);
+    content_reader_init(&session->reader, &session->delivery->message->content,
+                        session->one_flight ? CONTENT_CHUNKS : CONTENT_DATA, session->content_fd);
     session->reader_open = true;
     session->body_started_ms = turn->now_ms;
     set_body_deadline(session, turn->now_ms);
@@ -335,6 +423,7 @@ void smtp_on_data(struct smtp_session *session, const struct smtp_expected *expe
                   struct smtp_turn *turn)
 {
     (void)expected;
+    session->synced |= !smtp_reply_is_refusal(session);
     if (smtp_reply_is_refusal(session)) {
         struct outcome outcome = outcome_from_reply(PHASE_DATA, &session->parser.reply);
         settle_accepted(session, &outcome);
@@ -375,15 +464,31 @@ void smtp_on_final(struct smtp_session *session, const struct smtp_expected *exp
     } else {
         settle_accepted(session, &outcome);
     }
-    session->needs_rset = false;
+    /* After a refused BDAT what the peer still holds of the transaction is unknown (RFC 3030 2). */
+    session->needs_rset = session->one_flight && smtp_reply_is_refusal(session);
     finish(session);
+}
+
+/* A chunk longer or shorter than announced would turn content into commands. */
+static bool keeps_chunk(struct smtp_session *session, size_t len, bool is_end)
+{
+    if (!session->one_flight)
+        return true;
+    bool fits = is_end ? session->chunk_left == 0 : len <= session->chunk_left;
+    session->chunk_left -= fits ? len : 0;
+    return fits;
 }
 
 struct bytes smtp_session_next_body(struct smtp_session *session, enum smtp_want *out_want)
 {
     CHECK(session->state == SMTP_STATE_BODY && !session->body_ended);
     struct bytes run = {0};
-    switch (content_reader_next(&session->reader, &run)) {
+    enum content_status status = content_reader_next(&session->reader, &run);
+    if (status != CONTENT_FAILED && !keeps_chunk(session, run.len, status == CONTENT_END)) {
+        status = CONTENT_FAILED;
+        errno = ESTALE;
+    }
+    switch (status) {
     case CONTENT_MORE:
         session->body_started = true;
         session->body_len += run.len;
@@ -391,7 +496,7 @@ struct bytes smtp_session_next_body(struct smtp_session *session, enum smtp_want
     case CONTENT_END:
         session->body_ended = true;
         *out_want = SMTP_WANT_READ;
-        return bytes_of(".\r\n");
+        return bytes_of(session->one_flight ? "" : ".\r\n");
     case CONTENT_FAILED:
         run = bytes_make(NULL, 0);
         if (errno == ESTALE) /* not the length that was classified */
@@ -418,6 +523,9 @@ enum smtp_want smtp_session_body_sent(struct smtp_session *session, int64_t now_
     if (session->params.on_line)
         session->params.on_line(session->params.on_line_ctx, '>', bytes_make(note, (size_t)len));
     smtp_enter(session, SMTP_STATE_FINAL);
-    smtp_expect(session, SMTP_FINAL, next_accepted(session, 0), now_ms);
+    if (session->one_flight)
+        smtp_start_wait(session, now_ms);
+    else
+        smtp_expect(session, SMTP_FINAL, next_accepted(session, 0), now_ms);
     return smtp_state_want(session);
 }

@@ -25,6 +25,8 @@ static enum channel_status read_tls(struct channel *channel, void *to, size_t ca
 static enum channel_status read_ended(struct channel *channel, int result, bool was_corked);
 static enum channel_status write_records(struct channel *channel, struct bytes bytes,
                                          size_t *out_len);
+static enum channel_status seal_plain(struct channel *channel);
+static enum channel_status flush_cork(struct channel *channel);
 static size_t cork_room(const struct channel *channel);
 static enum channel_status fail_io(struct channel *channel, const char *doing);
 static void describe_ssl_error(struct channel *channel, const char *doing, int result);
@@ -34,6 +36,7 @@ void channel_init(struct channel *channel, int fd)
 {
     *channel = (struct channel){.fd = fd};
     buffer_init(&channel->in, CHANNEL_IN_MAX);
+    buffer_init(&channel->plain, CHANNEL_RECORD_MAX);
     buffer_init(&channel->out, CHANNEL_OUT_MAX);
 }
 
@@ -48,6 +51,7 @@ void channel_fini(struct channel *channel)
     SSL_free(channel->ssl);
     SSL_SESSION_free(channel->offered);
     buffer_fini(&channel->in);
+    buffer_fini(&channel->plain);
     buffer_fini(&channel->out);
     channel->ssl = NULL;
     channel->offered = NULL;
@@ -169,21 +173,26 @@ enum channel_status channel_write(struct channel *channel, struct bytes bytes, s
 
 enum channel_status channel_flush(struct channel *channel)
 {
-    enum channel_status status = channel_bio_flush(channel);
-    if (status != CHANNEL_FAILED)
-        return status;
-    channel->last_recv_short = false; /* no readiness will tell of the peer's last words */
-    return fail_io(channel, "write");
+    enum channel_status status = seal_plain(channel);
+    if (status == CHANNEL_OK || status == CHANNEL_WANT_WRITE)
+        status = flush_cork(channel);
+    /* The cork had no room for it before. */
+    if (status == CHANNEL_OK && channel->plain.len > 0) {
+        status = seal_plain(channel);
+        if (status == CHANNEL_OK)
+            status = flush_cork(channel);
+    }
+    return status;
 }
 
 bool channel_has_unsent(const struct channel *channel)
 {
-    return channel->out_pos < channel->out.len;
+    return channel_unsent_len(channel) > 0;
 }
 
 size_t channel_unsent_len(const struct channel *channel)
 {
-    return channel->out.len - channel->out_pos;
+    return channel->out.len - channel->out_pos + channel->plain.len;
 }
 
 const char *channel_error(const struct channel *channel)
@@ -305,22 +314,55 @@ static enum channel_status read_ended(struct channel *channel, int result, bool 
     return channel->peer_closed ? CHANNEL_CLOSED : CHANNEL_FAILED;
 }
 
+static enum channel_status flush_cork(struct channel *channel)
+{
+    enum channel_status status = channel_bio_flush(channel);
+    if (status != CHANNEL_FAILED)
+        return status;
+    channel->last_recv_short = false; /* no readiness will tell of the peer's last words */
+    return fail_io(channel, "write");
+}
+
+/* One record into the cork. WANT_WRITE: there is no room. Its overhead comes out of the slack. */
+static enum channel_status seal(struct channel *channel, struct bytes record)
+{
+    if (cork_room(channel) < record.len)
+        return CHANNEL_WANT_WRITE;
+    ERR_clear_error();
+    int result = SSL_write(channel->ssl, record.at, (int)record.len);
+    if (result == (int)record.len)
+        return CHANNEL_OK;
+    describe_ssl_error(channel, "write", result);
+    return CHANNEL_FAILED;
+}
+
+static enum channel_status seal_plain(struct channel *channel)
+{
+    if (channel->plain.len == 0)
+        return CHANNEL_OK;
+    enum channel_status status = seal(channel, buffer_bytes(&channel->plain));
+    if (status == CHANNEL_OK)
+        buffer_fini(&channel->plain);
+    return status;
+}
+
+/* A whole record's worth is sealed from where it lies; the rest is gathered. */
 static enum channel_status write_records(struct channel *channel, struct bytes bytes,
                                          size_t *out_len)
 {
     while (*out_len < bytes.len) {
-        /* A record's overhead comes out of the slack. */
-        struct bytes record = bytes_first(bytes_from(bytes, *out_len), CHANNEL_RECORD_MAX);
-        record = bytes_first(record, cork_room(channel));
-        if (record.len == 0)
-            return *out_len > 0 ? CHANNEL_OK : CHANNEL_WANT_WRITE;
-        ERR_clear_error();
-        int result = SSL_write(channel->ssl, record.at, (int)record.len);
-        if (result <= 0) {
-            describe_ssl_error(channel, "write", result);
-            return CHANNEL_FAILED;
-        }
-        *out_len += (size_t)result;
+        struct bytes rest = bytes_from(bytes, *out_len);
+        struct bytes part = bytes_first(rest, CHANNEL_RECORD_MAX - channel->plain.len);
+        enum channel_status status = CHANNEL_OK;
+        if (part.len == CHANNEL_RECORD_MAX)
+            status = seal(channel, part);
+        else if (part.len > 0)
+            CHECK(buffer_append_bytes(&channel->plain, part));
+        else
+            status = seal_plain(channel);
+        if (status != CHANNEL_OK)
+            return status == CHANNEL_WANT_WRITE && *out_len > 0 ? CHANNEL_OK : status;
+        *out_len += part.len;
     }
     return CHANNEL_OK;
 }
@@ -328,7 +370,7 @@ static enum channel_status write_records(struct channel *channel, struct bytes b
 static size_t cork_room(const struct channel *channel)
 {
     size_t most = channel->out.max - CHANNEL_OUT_SLACK;
-    size_t unsent = channel_unsent_len(channel);
+    size_t unsent = channel->out.len - channel->out_pos;
     return unsent < most ? most - unsent : 0;
 }
 

@@ -3,7 +3,7 @@
  *
  * Belongs to one worker's connection, embedded. The fd is the connection's to close. All calls
  * return at once. Reading goes through a read-ahead buffer (one recv for a record, not two);
- * writing is corked: channel_write() encrypts into the output, channel_flush() sends. Nothing here
+ * writing is corked: channel_write() gathers, channel_flush() encrypts and sends. Nothing here
  * waits, and nothing calls back but the new-session callback into the session cache. */
 #ifndef SLUICE_TLS_CHANNEL_H
 #define SLUICE_TLS_CHANNEL_H
@@ -52,7 +52,8 @@ struct channel {
     bool handshake_done;
     struct buffer in; /* read ahead: undecrypted records under TLS; no memory while empty */
     size_t in_pos;
-    struct buffer out; /* corked, not yet sent; no memory while empty */
+    struct buffer plain; /* under TLS: not yet a record; no memory while empty */
+    struct buffer out;   /* corked, not yet sent; no memory while empty */
     size_t out_pos;
     bool peer_closed;
     bool last_recv_short; /* the socket was drained at last_recv_ms: until the next readiness */
@@ -97,14 +98,14 @@ enum channel_status channel_read(struct channel *channel, void *to, size_t cap, 
 /* The channel itself holds more octets from the peer, of which no readiness of the fd will tell. */
 bool channel_read_pending(const struct channel *channel);
 /* Takes all or part of the octets into the cork (*out_len); WANT_WRITE with *out_len 0 when the
- * cork is full: flush first. Under TLS each call makes a record per CHANNEL_RECORD_MAX octets:
- * gather what belongs together. */
+ * cork is full: flush first. Under TLS what is written between two flushes shares records. */
 enum channel_status channel_write(struct channel *channel, struct bytes bytes, size_t *out_len);
-/* Sends the cork. OK: all sent. After FAILED channel_read() may still find what the peer had said.
+/* Seals what is not yet a record and sends the cork. OK: all sent. After FAILED channel_read() may
+ * still find what the peer had said.
  */
 enum channel_status channel_flush(struct channel *channel);
 bool channel_has_unsent(const struct channel *channel);
-size_t channel_unsent_len(const struct channel *channel); /* octets, under TLS of records */
+size_t channel_unsent_len(const struct channel *channel); /* octets, under TLS mostly of records */
 const char *channel_error(const struct channel *channel);
 
 #endif

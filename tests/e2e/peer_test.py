@@ -1,12 +1,14 @@
 """One row for each named bug of tests/peer/bugs.py: how the attempt ends, in the log, the exit code, the
-spool and at the peer. Each row runs as it is, with replies a byte at a time, and without PIPELINING."""
+spool and at the peer. Each row runs as it is, with replies a byte at a time and without PIPELINING;
+some also in one flight, behind a first message by DATA."""
 import dataclasses
 import threading
+import time
 import typing
 
 import pytest
 
-from bugs import BUGS, Good
+from bugs import BUGS, Good, from_the_second
 from harness import EX_OK, EX_TEMPFAIL, Router, message, wait_for
 from peer import Peer
 
@@ -36,6 +38,7 @@ class Row:
     destination: dict = dataclasses.field(default_factory=dict)
     counts: dict = dataclasses.field(default_factory=dict)  # of the peer, exactly
     splits: bool = True  # also with replies split at every byte
+    flies: bool = False  # also in one flight
     name: str = ""
 
     def __post_init__(self):
@@ -70,7 +73,7 @@ ROWS = [
     Row("endless-reply", EX_TEMPFAIL, deferred=1, phase="ehlo"),
     Row("endless-line", EX_TEMPFAIL, deferred=1, phase="ehlo"),
     Row("huge-line", EX_OK, delivered=1),
-    Row("nul-in-reply", EX_TEMPFAIL, deferred=1, phase="rcpt", smtp_code=450),
+    Row("nul-in-reply", EX_TEMPFAIL, flies=True, deferred=1, phase="rcpt", smtp_code=450),
     Row("no-ehlo-only-helo", EX_OK, delivered=1),
     Row("ehlo-closes", EX_TEMPFAIL, deferred=1, phase="ehlo"),
     Row("unasked-reply", EX_TEMPFAIL, deferred=1),
@@ -86,9 +89,9 @@ ROWS = [
     Row("421-after-rcpt-3", EX_TEMPFAIL, deferred=5, recipients=TWELVE[:5], smtp_code=421),
     Row("421-after-first-message", EX_OK, delivered=4, messages=4, destination=ONE_CONNECTION,
         counts={"connections": 4}),
-    Row("421-at-final-dot", EX_TEMPFAIL, deferred=1, phase="final", smtp_code=421, counts={"dots": 1}),
-    Row("close-after-dot", EX_TEMPFAIL, deferred=1, taken=1, phase="final", in_doubt=True),
-    Row("silent-after-dot", EX_TEMPFAIL, deferred=1, taken=1, phase="final", in_doubt=True,
+    Row("421-at-final-dot", EX_TEMPFAIL, flies=True, deferred=1, phase="final", smtp_code=421, counts={"dots": 1}),
+    Row("close-after-dot", EX_TEMPFAIL, flies=True, deferred=1, taken=1, phase="final", in_doubt=True),
+    Row("silent-after-dot", EX_TEMPFAIL, flies=True, deferred=1, taken=1, phase="final", in_doubt=True,
         smtp={"final_timeout": SHORT}),
     Row("close-in-content", EX_TEMPFAIL, deferred=1, phase="content", body=LARGE),
     Row("552-in-content", EX_OK, bounced=1, phase="content", smtp_code=552, body=LARGE),
@@ -103,14 +106,17 @@ ROWS = [
         body=LARGE),
     Row("slow-reader", EX_OK, delivered=1, body=b"0123456789abcde\r\n" * (MEBIBYTE // 128)),
     Row("452-after-5-recipients", EX_OK, delivered=12, taken=3, recipients=TWELVE),
+    Row("limits-told", EX_OK, delivered=12, taken=3, recipients=TWELVE, counts={"connections": 2}),
+    Row("limits-told", EX_OK, delivered=5, messages=5, destination=ONE_CONNECTION, counts={"connections": 3},
+        name="limits-told-messages"),
     Row("452-for-the-first", EX_TEMPFAIL, deferred=2, phase="rcpt", smtp_code=452, recipients=TWELVE[:2]),
     Row("354-without-recipients", EX_OK, bounced=2, phase="rcpt", smtp_code=550, recipients=TWELVE[:2]),
-    Row("354-refused-mixed", EX_TEMPFAIL, delivered=3, deferred=1, bounced=1, taken=1, phase="rcpt",
+    Row("354-refused-mixed", EX_TEMPFAIL, flies=True, delivered=3, deferred=1, bounced=1, taken=1, phase="rcpt",
         recipients=("ok@d.test", "busy@d.test", "forward@d.test", "gone@d.test", "maybe@d.test")),
-    Row("550-at-mail", EX_OK, bounced=1, phase="mail", smtp_code=550),
-    Row("451-at-mail", EX_TEMPFAIL, deferred=1, phase="mail", smtp_code=451),
+    Row("550-at-mail", EX_OK, flies=True, bounced=1, phase="mail", smtp_code=550),
+    Row("451-at-mail", EX_TEMPFAIL, flies=True, deferred=1, phase="mail", smtp_code=451),
     Row("451-at-data", EX_TEMPFAIL, deferred=1, phase="data", smtp_code=451),
-    Row("554-at-final-dot", EX_OK, bounced=1, phase="final", smtp_code=554, counts={"dots": 1}),
+    Row("554-at-final-dot", EX_OK, flies=True, bounced=1, phase="final", smtp_code=554, counts={"dots": 1}),
     Row("lmtp-per-recipient", EX_TEMPFAIL, delivered=1, deferred=1, bounced=1, taken=1, phase="final",
         recipients=("ok@d.test", "busy@d.test", "gone@d.test")),
 ]
@@ -148,6 +154,24 @@ def test_named_bug(tmp_path, certificate, row, variant):
         assert len(router.spool.files("deferred")) == (1 if row.deferred else 0), left
         assert len(left) == (1 if row.deferred else 0), left
         assert not peer.complaints
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.flies], ids=lambda row: row.name)
+def test_named_bug_in_one_flight(tmp_path, row):
+    """The connection's first message goes well, by DATA; the second one flies into the bug."""
+    with Peer(from_the_second(BUGS[row.bug]), chunking=True) as peer, Peer(Good) as home:
+        config = config_for(row, peer, home)
+        config['destination "*"'].update(ONE_CONNECTION)
+        router = Router(tmp_path, config)
+        for i in range(2):
+            router.spool.drop(f"m{i}", message(row.recipients, row.body, ident=f"m{i}"))
+        result = router.drain()
+        ends = [e for e in result.log if not e["recipient"].endswith("@origin.test")]
+        judge(dataclasses.replace(row, delivered=row.delivered + len(row.recipients), taken=row.taken + 1),
+              result, ends, peer)
+        verbs = [line.split()[0] for _, line in peer.commands if line.startswith(("DATA", "BDAT"))]
+        assert verbs == ["DATA", "BDAT"]
+        assert len(router.spool.files()) == (1 if row.deferred else 0)
 
 
 def judge(row, result, ends, peer):
@@ -229,6 +253,38 @@ def test_a_connection_that_was_closed_while_idle_costs_no_attempt(tmp_path):
         assert [e["attempt"] for e in result.events("delivered")] == [1] * 6
         assert not result.events("deferred")
         assert len(peer.messages) == 6
+
+
+def test_a_connection_that_idled_to_its_end_gives_its_promise_back(tmp_path):
+    """It was told to take a delivery when its lifetime was over: another one takes it."""
+    with Peer(Good) as peer:
+        router = Router(tmp_path, {**BASE, 'destination "*"': {
+            "next_hop": peer.next_hop, "connection_lifetime": "1s", "idle": "30s", **ONE_CONNECTION}})
+        process = router.start()
+        router.spool.drop("m0", message(["u@d.test"], ident="m0"))
+        wait_for(lambda: len(peer.messages) == 1, "the first message")
+        begun = time.monotonic()
+        wait_for(lambda: time.monotonic() > begun + 1.1, "the end of the connection's lifetime")
+        router.spool.drop("m1", message(["u@d.test"], ident="m1"))
+        wait_for(lambda: len(peer.messages) == 2, "the second message")
+        assert process.terminate() == EX_OK
+        assert peer.counts["connections"] == 2
+
+
+def test_content_in_flights_is_whole_and_of_any_shape(tmp_path):
+    """Dots are not doubled, the end needs none, and each length is the one announced."""
+    bodies = [b".\r\n", b"..\r\n.\r\n", b"no end", b"bare\nlines\n.\n", b"a\r\n" * 12000, b"\xff\r\nnul:\0\r\n", b""]
+    wires = [b".\r\n", b"..\r\n.\r\n", b"no end\r\n", b"bare\r\nlines\r\n.\r\n", b"a\r\n" * 12000,
+             b"\xff\r\nnul:\r\n", b""]
+    with Peer(Good, chunking=True) as peer:
+        router = Router(tmp_path, {**BASE, 'destination "*"': {"next_hop": peer.next_hop, **ONE_CONNECTION}})
+        for i, body in enumerate(bodies * 2):
+            router.spool.drop(f"m{i}", message(["u@d.test"], body, ident=f"m{i}"))
+        assert router.drain().code == EX_OK
+        got = {m.header("Message-ID"): m.content.split(b"\r\n\r\n", 1)[1] for m in peer.messages}
+        assert got == {f"<m{i}@origin.test>": wire for i, wire in enumerate(wires * 2)}
+        verbs = [line.split()[0] for _, line in peer.commands if line.startswith(("DATA", "BDAT"))]
+        assert verbs == ["DATA"] + ["BDAT"] * (2 * len(bodies) - 1)
 
 
 def test_extensions_are_used_as_offered(tmp_path):

@@ -31,7 +31,7 @@ static void check_bounds(struct world *world)
     CHECK(!world->out.overflow && world->out.len <= SMTP_OUT_MAX);
     CHECK(world->want != SMTP_WANT_CLOSE || !session->delivery);
     CHECK(world->want != SMTP_WANT_IDLE || !session->delivery);
-    CHECK(world->want != SMTP_WANT_BODY || session->num_accepted > 0);
+    CHECK(world->want != SMTP_WANT_BODY || session->num_accepted > 0 || session->one_flight);
     for (uint32_t i = 0; i < delivery->num_recipients; i++) {
         const struct outcome *outcome = &delivery->recipients[i].outcome;
         if (world->kinds[i] != OUTCOME_NONE)
@@ -62,7 +62,7 @@ static void send_content(struct world *world)
     unsigned runs = 0;
     while (world->want == SMTP_WANT_BODY) {
         struct bytes run = smtp_session_next_body(&world->session, &world->want);
-        CHECK(run.len > 0 && runs++ < 16);
+        CHECK((run.len > 0 || world->session.one_flight) && runs++ < 16);
         smtp_session_body_progress(&world->session, 0);
     }
     world->has_unsent_dot = world->want == SMTP_WANT_READ;

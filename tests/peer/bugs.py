@@ -16,6 +16,14 @@ def bug(name):
     return register
 
 
+def from_the_second(cls):
+    """The bug without its effect on the first message of each connection."""
+    def step(name):
+        return lambda self, *words: getattr(cls if self.num_messages else Server, name)(self, *words)
+    names = ("on_mail", "on_rcpt", "accept_rcpt", "on_data", "on_bdat", "on_content", "on_rset")
+    return type(cls.__name__ + "FromTheSecond", (cls,), {name: step(name) for name in names})
+
+
 @bug("none")
 class Good(Server):
     """No bug: the control."""
@@ -283,6 +291,24 @@ class EndlessInContent(EarlyReply):
     def go_on(self):
         while True:
             self.conn.send("450-a little longer\r\n" * 100)
+
+
+@bug("limits-told")
+class LimitsTold(Server):
+    """RFC 9422, and it means what it says."""
+    keywords = Server.keywords + ["LIMITS MAILMAX=2 RCPTMAX=5"]
+    num_mails = 0
+
+    def on_mail(self, sender, params):
+        self.num_mails += 1
+        if self.num_mails > 2:
+            self.peer.complain("MAIL beyond MAILMAX")
+        return super().on_mail(sender, params)
+
+    def on_rcpt(self, recipient, params):
+        if self.num_rcpt >= 5:
+            self.peer.complain("RCPT beyond RCPTMAX")
+        return super().on_rcpt(recipient, params)
 
 
 @bug("452-after-5-recipients")

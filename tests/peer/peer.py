@@ -71,6 +71,12 @@ class Connection:
             content += b"\r\n"
         return re.sub(rb"(?m)^\.", b"", content)
 
+    def read_octets(self, num):
+        while len(self.buffer) < num:
+            self.read_some()
+        octets, self.buffer = self.buffer[:num], self.buffer[num:]
+        return octets
+
     def send(self, data, split=None):
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogateescape")
@@ -113,6 +119,7 @@ class Server:
 
     keywords = ["PIPELINING", "SIZE 104857600", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8"]
     pipelining = True
+    chunking = False
     lmtp = False
     tickets = 2
     max_version = ssl.TLSVersion.TLSv1_3
@@ -123,6 +130,7 @@ class Server:
         self.peer, self.conn, self.number = peer, connection, number
         self.tls_version, self.resumed, self.helo = None, False, ""
         self.sender, self.recipients, self.num_rcpt, self.num_messages = None, [], 0, 0
+        self.chunks = b""
 
     # --- steps ---
     def on_connect(self):
@@ -131,6 +139,7 @@ class Server:
     def on_ehlo(self, name):
         self.helo = name
         words = [k for k in self.keywords if self.pipelining or k != "PIPELINING"]
+        words += ["CHUNKING"] if self.chunking else []
         if self.peer.tls and not self.tls_version:
             words.append("STARTTLS")
         lines = ["peer.test greets you"] + words
@@ -159,6 +168,8 @@ class Server:
         return self.reply("250 2.1.0 sender ok")
 
     def on_rcpt(self, recipient, params):
+        if self.sender is None:
+            return self.reply("503 5.5.1 MAIL first")
         self.num_rcpt += 1
         return self.accept_rcpt(recipient)
 
@@ -173,6 +184,16 @@ class Server:
         content = self.conn.read_content()
         return self.on_content(content)
 
+    def on_bdat(self, size, is_last):
+        self.chunks += self.conn.read_octets(size)
+        if self.sender is None or not self.recipients:
+            self.chunks = b""
+            return self.reply("554 5.5.1 no valid recipients")
+        if not is_last:
+            return self.reply("250 2.0.0 go on")
+        content, self.chunks = self.chunks, b""
+        return self.on_content(content)
+
     def on_content(self, content):
         self.take(content)
         if self.lmtp:
@@ -185,7 +206,7 @@ class Server:
         return "250 2.1.5 taken"
 
     def on_rset(self):
-        self.recipients = []
+        self.sender, self.recipients = None, []
         return self.reply("250 2.0.0 reset")
 
     def on_other(self, line):
@@ -195,6 +216,7 @@ class Server:
     def take(self, content):
         self.num_messages += 1
         self.peer.take(Message(self.helo, self.sender, list(self.recipients), content, self))
+        self.sender = None
 
     def reply(self, text):
         self.conn.send(text + "\r\n")
@@ -215,6 +237,9 @@ class Server:
             return self.on_rcpt(path.group(1), path.group(2))
         if upper == "DATA":
             return self.on_data()
+        chunk = re.fullmatch(r"BDAT (\d+)( LAST)?", upper)
+        if chunk and self.chunking:
+            return self.on_bdat(int(chunk.group(1)), bool(chunk.group(2)))
         if upper == "RSET":
             return self.on_rset()
         if upper == "NOOP":
@@ -302,9 +327,9 @@ class Peer:
     (or the next of a list of them; the last one stays)."""
 
     def __init__(self, behaviour=Server, address="127.0.0.1", port=0, tls=None, split=False,
-                 pipelining=True):
+                 pipelining=True, chunking=False):
         self.behaviours = behaviour if isinstance(behaviour, list) else [behaviour]
-        self.tls, self.split, self.pipelining = tls, split, pipelining
+        self.tls, self.split, self.pipelining, self.chunking = tls, split, pipelining, chunking
         self.messages, self.commands, self.complaints = [], [], []
         self.counts = {"connections": 0, "full": 0, "resumed": 0, "open": 0, "most_open": 0}
         self.lock = threading.Lock()
@@ -384,6 +409,7 @@ class Peer:
             self.live.add(connection)
         session = behaviour(self, connection, number)
         session.pipelining = session.pipelining and self.pipelining
+        session.chunking = session.chunking or self.chunking
         try:
             session.run()
         except Disconnected:

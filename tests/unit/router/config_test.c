@@ -51,6 +51,7 @@ static void an_empty_file_has_the_defaults_of_the_issue(void **state)
     assert_int_equal(config->smtp.connect_timeout_ms, 30000);
     assert_int_equal(config->smtp.final_timeout_ms, 600000);
     assert_int_equal(config->smtp.content_min_rate, 500);
+    assert_int_equal(config->smtp.one_flight_max, 64 * 1024);
     assert_int_equal(config->tls.all.level, TLS_LEVEL_MAY);
     assert_int_equal(config->tls.cache.entries, 65536);
     assert_int_equal(config->tls.cache.timeout_ms, 3600000);

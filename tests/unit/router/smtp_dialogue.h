@@ -19,6 +19,8 @@
 #define LOST "\1"
 #define SILENT "\2"
 #define CONTENT_SENT FIXTURE_CONTENT "."
+#define CHUNK_SENT "Subject: a test\r\n\r\nhello"
+#define BDAT "BDAT 26 LAST"
 #define EHLO "EHLO me.test"
 #define MAIL "MAIL FROM:<s@a.test> SIZE=26"
 #define RCPT(n) "RCPT TO:<r" #n "@b.test>"
@@ -126,13 +128,15 @@ static inline void play_body(struct play *play)
     while (play->want == SMTP_WANT_BODY) {
         struct bytes run = smtp_session_next_body(&play->session, &play->want);
         assert_true(len + run.len < sizeof sent);
-        memcpy(sent + len, run.at, run.len);
+        if (run.len)
+            memcpy(sent + len, run.at, run.len);
         len += run.len;
     }
     assert_int_equal(play->want, SMTP_WANT_READ);
     play->want = smtp_session_body_sent(&play->session, 0);
     assert_true(len > 2 && memcmp(sent + len - 2, "\r\n", 2) == 0);
-    play_hear(play, bytes_make(sent, len - 2));
+    if (!play_is_deaf(play))
+        play_hear(play, bytes_make(sent, len - 2));
 }
 
 static inline void play_say(struct play *play)
@@ -169,7 +173,10 @@ static inline bool play_is_over(const struct play *play)
 static inline void play_turn(struct play *play)
 {
     play_hear_commands(play);
-    if (play->said.len) {
+    /* Behind BDAT the content leaves whether replies have come or not: both are tried. */
+    if (play->want == SMTP_WANT_BODY && play->session.one_flight && !play->bytewise) {
+        play_body(play);
+    } else if (play->said.len) {
         play_say(play);
     } else if (play->ending) {
         smtp_session_trouble(&play->session, play->ending == *LOST ? TROUBLE_LOST : TROUBLE_TIMEOUT,

@@ -27,6 +27,7 @@ static inline void fixture_init(struct smtp_fixture *fixture, uint32_t num_recip
     fixture->config.smtp.content_timeout_ms = 7000;
     fixture->config.smtp.final_timeout_ms = 8000;
     fixture->config.smtp.content_min_rate = 500;
+    fixture->config.smtp.one_flight_max = 64 * 1024;
 
     struct message *message = &fixture->message;
     message->envelope.sender.mailbox = mem_strdup("s@a.test");
@@ -36,6 +37,7 @@ static inline void fixture_init(struct smtp_fixture *fixture, uint32_t num_recip
     message->content.file_len = message->content.file.len;
     message->content.class.wire_len = message->content.file.len;
     fixture->delivery = delivery_new(message, num_recipients);
+    fixture->delivery->domain = "b.test";
     for (uint32_t i = 0; i < num_recipients; i++) {
         message->envelope.recipients.items[i].mailbox = mem_printf("r%u@b.test", i);
         fixture->delivery->recipients[i].index = i;

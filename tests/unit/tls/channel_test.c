@@ -329,6 +329,62 @@ static size_t receive_big(struct link *link, bool tls, uint8_t *to, size_t recei
     return received + (len > 0 ? (size_t)len : 0);
 }
 
+/* TLS records at the front of what lies in the socket. */
+static unsigned count_records(int fd)
+{
+    static uint8_t sent[64 * 1024];
+    ssize_t len = recv(fd, sent, sizeof sent, MSG_PEEK | MSG_DONTWAIT);
+    unsigned num = 0;
+    for (ssize_t at = 0; at + 5 <= len; at += 5 + sent[at + 3] * 256 + sent[at + 4])
+        num++;
+    return num;
+}
+
+static void what_is_written_between_two_flushes_shares_records(void **state)
+{
+    (void)state;
+    static uint8_t content[3 * CHANNEL_RECORD_MAX];
+    static const struct {
+        size_t parts[3];
+        unsigned records;
+    } rows[] = {
+        {{30, 100, 4000}, 1},
+        {{30, CHANNEL_RECORD_MAX - 30, 0}, 1},
+        {{30, CHANNEL_RECORD_MAX - 29, 0}, 2},
+        {{30, 2 * CHANNEL_RECORD_MAX, 3}, 3},
+        {{2 * CHANNEL_RECORD_MAX, 5, 5}, 3},
+    };
+    for (size_t i = 0; i < sizeof content; i++)
+        content[i] = pattern(i);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        SSL_CTX *server = tls_server_new(&(struct tls_server_options){0});
+        struct link link;
+        link_open(&link, server, SOCK_STREAM);
+        start_tls(&link, NULL, false);
+        assert_int_equal(run_handshake(&link), CHANNEL_OK);
+        exchange(&link);
+        size_t len, written = 0;
+        for (size_t part = 0; part < 3; part++) {
+            assert_int_equal(channel_write(&link.channel,
+                                           bytes_make(content + written, rows[i].parts[part]),
+                                           &len),
+                             CHANNEL_OK);
+            assert_int_equal(len, rows[i].parts[part]);
+            written += len;
+        }
+        assert_int_equal(count_records(link.fds[1]), 0);
+        assert_true(channel_unsent_len(&link.channel) >= written);
+        assert_int_equal(channel_flush(&link.channel), CHANNEL_OK);
+        assert_false(channel_has_unsent(&link.channel));
+        assert_int_equal(count_records(link.fds[1]), rows[i].records);
+        while (link.peer.received.len < written)
+            tls_peer_pump(&link.peer);
+        assert_memory_equal(link.peer.received.at, content, written);
+        link_fini(&link);
+        SSL_CTX_free(server);
+    }
+}
+
 /* 8 MiB through sockets that hold a few KiB, both ways, cork after cork. */
 static void big_transfers_survive_small_socket_buffers(void **state)
 {
@@ -460,6 +516,7 @@ int main(void)
         cmocka_unit_test(read_pending_knows_what_the_channel_holds),
         cmocka_unit_test(a_drained_socket_answers_once_without_a_recv),
         cmocka_unit_test(an_idle_channel_keeps_no_buffers),
+        cmocka_unit_test(what_is_written_between_two_flushes_shares_records),
         cmocka_unit_test(big_transfers_survive_small_socket_buffers),
         cmocka_unit_test(reads_eight_mebibytes_in_order),
         cmocka_unit_test(fini_says_goodbye_but_never_sends_the_cork),
