@@ -263,6 +263,13 @@ void waiting_states(const struct waiting *waiting, struct recipient_state *out)
     CHECK(!at || at == waiting->states + waiting->states_len);
 }
 
+bool waiting_fits(const struct waiting *waiting, uint32_t digest, size_t num)
+{
+    if (waiting->recipients_digest)
+        return waiting->recipients_digest == digest && waiting->num_recipients == num;
+    return waiting->num_recipients <= num;
+}
+
 void waiting_make_due(struct waiting *waiting)
 {
     uint8_t *at = waiting->states;

@@ -73,6 +73,9 @@ struct waiting *waiting_new(const struct journal_message *message);
 void waiting_free(struct waiting *waiting);
 /* Writes num_recipients states to out. */
 void waiting_states(const struct waiting *waiting, struct recipient_state *out);
+/* Whether its states are those of an envelope with num recipients of that digest. Without a
+ * snapshot (digest 0) it names only those that were tried, by index. */
+bool waiting_fits(const struct waiting *waiting, uint32_t digest, size_t num);
 /* All recipients that wait are due at once. */
 void waiting_make_due(struct waiting *waiting);
 /* The earliest instant at which a recipient of it is due: 0 when one is due at once or none waits.

@@ -8,6 +8,7 @@ static const struct {
     const char *name;
     void (*handle)(struct control_call *call);
 } commands[] = {
+    {"queue", control_queue},
     {"status", control_status},
 };
 

@@ -27,6 +27,7 @@ struct control_services {
 void control_command_run(struct control_call *call);
 
 /* Each in a file of its name. */
+void control_queue(struct control_call *call);
 void control_status(struct control_call *call);
 
 #endif

@@ -110,6 +110,7 @@ static void on_gone(struct dispatcher *dispatcher, struct waiting *waiting)
     log_warning("%s: %s is gone, so its delivery is cancelled", id, waiting->path);
     if (!journal_append_removed(dispatcher->services.journal, waiting->id))
         log_error("%s: the journal cannot store that", id);
+    dispatcher_operation_ended(dispatcher, waiting->id, true);
     waiting_free(waiting);
 }
 
@@ -281,6 +282,7 @@ bool dispatcher_init(struct dispatcher *dispatcher, const struct dispatcher_serv
     timer_init(&dispatcher->sweep_timer, on_sweep);
     timer_init(&dispatcher->grace_timer, on_grace_over);
     timer_init(&dispatcher->progress_timer, on_progress);
+    timer_init(&dispatcher->operator_timer, dispatcher_look_for_operations);
     progress_init(&dispatcher->progress, STDERR_FILENO, dispatcher->loop.now_ms);
     loop_arm(&dispatcher->loop, &dispatcher->sweep_timer, SWEEP_MS);
     if (services->progress)
@@ -294,6 +296,7 @@ static void *dispatcher_main(void *ctx)
     arm_due(dispatcher);
     loop_run(&dispatcher->loop);
     on_batch_end(dispatcher);
+    dispatcher_end_waits(dispatcher);
     if (dispatcher->services.progress)
         show_table(dispatcher);
     return NULL;
@@ -324,6 +327,7 @@ void dispatcher_join(struct dispatcher *dispatcher)
 void dispatcher_fini(struct dispatcher *dispatcher)
 {
     mailbox_drain(&dispatcher->mailbox);
+    dispatcher_end_waits(dispatcher);
     dispatcher_free_destinations(dispatcher);
     table_fini(&dispatcher->table);
     buffer_fini(&dispatcher->log_lines);

@@ -66,9 +66,11 @@ struct dispatcher {
     struct destination *destinations[DESTINATION_BUCKETS];
     size_t num_destinations;
     struct message *loaded;
-    size_t num_messages; /* loaded */
-    size_t num_loads;    /* asked of pickup */
-    size_t num_parked;   /* entries that wait for room at their site */
+    size_t num_messages;         /* loaded */
+    size_t num_loads;            /* asked of pickup */
+    size_t num_parked;           /* entries that wait for room at their site */
+    struct operator_wait *waits; /* operations whose end somebody awaits */
+    struct timer operator_timer; /* looks again for those that could not be found */
     struct buffer log_lines;
     bool stopping;
     bool done; /* ended by itself (drain) */
@@ -86,7 +88,20 @@ enum queue_answer {
     QUEUE_UNKNOWN,      /* no message has that id (any more) */
     QUEUE_BUSY,         /* it is being loaded, or the router stops: ask again in a moment */
     QUEUE_HELD_ALREADY, /* HOLD, RETRY: it is in hold/ */
-    QUEUE_NOT_HELD      /* RELEASE */
+    QUEUE_NOT_HELD,     /* RELEASE */
+    QUEUE_ENDED,        /* what was under way ended the message before */
+    QUEUE_REPLACED,     /* another operation on it came before this one was carried out */
+    QUEUE_FAILED        /* without a router: the disk or the file refuses, the log says why */
+};
+
+/* One operation on one message and whoever awaits its end. */
+struct operator_wait {
+    struct operator_wait *next;
+    uint64_t id;
+    enum queue_operation operation;
+    bool is_accepted;   /* on its way; else the message cannot be got at yet */
+    int64_t give_up_ms; /* monotonic: QUEUE_BUSY when it still cannot be got at by then */
+    void (*on_end)(struct operator_wait *wait, enum queue_answer answer); /* may free it */
 };
 
 /* Dispatcher thread only. What a message has under way is not cut short: HOLD and REMOVE take
@@ -94,6 +109,10 @@ enum queue_answer {
  * was not picked up yet has no id. */
 enum queue_answer dispatcher_operate(struct dispatcher *dispatcher, enum queue_operation operation,
                                      uint64_t id);
+/* Dispatcher thread only. The same, and on_end is called once (perhaps before this returns) when it
+ * has been carried out and survives a crash, or cannot be. A RETRY has ended when the message is
+ * due. id, operation and on_end are set; the rest is the dispatcher's until on_end. */
+void dispatcher_operate_and_wait(struct dispatcher *dispatcher, struct operator_wait *wait);
 
 /* Between the files of this room. dispatcher_route.c: */
 void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery);
@@ -114,6 +133,12 @@ void dispatcher_message_back(struct dispatcher *dispatcher, struct message *mess
 bool dispatcher_begin_operation(struct message *message);
 /* Back into the table, held or not; carries out what was asked for meanwhile. */
 void dispatcher_add_entry(struct dispatcher *dispatcher, struct waiting *waiting, bool held);
+/* The message has come to its end and is about to be freed; is_removed: by an operator, before all
+ * its recipients had a final outcome. */
+void dispatcher_operation_ended(struct dispatcher *dispatcher, uint64_t id, bool is_removed);
+/* The dispatcher ends: whoever waits is told so. */
+void dispatcher_end_waits(struct dispatcher *dispatcher);
+void dispatcher_look_for_operations(struct timer *timer, int64_t now_ms);
 /* dispatcher.c: */
 void dispatcher_add_waiting(struct dispatcher *dispatcher, struct waiting *waiting);
 /* An entry of the table, held or not, is loaded now. */

@@ -430,6 +430,21 @@ static void end_operation(struct message *message)
         message->operation = QUEUE_NO_OPERATION;
 }
 
+/* By an operator, while some recipients had no final outcome: they get none, and so the log is told
+ * who they were. */
+static bool is_removed_early(const struct message *message)
+{
+    size_t num = 0;
+    for (size_t i = 0; i < message->envelope.recipients.num; i++)
+        num += !is_final(&message->recipients[i]);
+    if (message->item.kind != MESSAGE_REMOVE || num == 0)
+        return false;
+    log_info("%s: removed by an operator: from <%s>, %zu of %zu recipients not delivered",
+             message->id_text, message->envelope.sender.mailbox, num,
+             message->envelope.recipients.num);
+    return true;
+}
+
 void dispatcher_message_back(struct dispatcher *dispatcher, struct message *message)
 {
     bool stays = message->item.kind == MESSAGE_DEFER || message->item.kind == MESSAGE_HOLD;
@@ -439,6 +454,7 @@ void dispatcher_message_back(struct dispatcher *dispatcher, struct message *mess
             if (!journal_append_removed(dispatcher->services.journal, message->id))
                 log_error("%s: the journal cannot store that", message->id_text);
         }
+        dispatcher_operation_ended(dispatcher, message->id, is_removed_early(message));
         free_message(dispatcher, message, PICKUP_FREE);
         return;
     }

@@ -315,19 +315,14 @@ enum load_result pickup_load_new(struct pickup *pickup, struct candidate *candid
     return result;
 }
 
-/* What the journal knew of its recipients. Without a snapshot (digest 0) it names only those that
- * were tried, by index. An envelope that parses differently than when it was recorded (another
- * version of this program) starts anew: a double is better than a loss, and it is said. */
+/* What the journal knew of its recipients. An envelope that parses differently than when it was
+ * recorded (another version of this program) starts anew: a double is better than a loss, and it is
+ * said. */
 static void restore_states(const struct waiting *waiting, struct message *message)
 {
     if (!waiting->states)
         return;
-    size_t num = message->envelope.recipients.num;
-    bool same = waiting->recipients_digest
-                    ? waiting->recipients_digest == message->recipients_digest &&
-                          waiting->num_recipients == num
-                    : waiting->num_recipients <= num;
-    if (!same) {
+    if (!waiting_fits(waiting, message->recipients_digest, message->envelope.recipients.num)) {
         log_warning("%s: the envelope is not the one that was recorded; every recipient is tried",
                     message->id_text);
         return;

@@ -127,6 +127,121 @@ static void a_release_resolves_the_doubt_and_moves_before_it_tries(void **state)
     assert_true(message.was_released);
 }
 
+struct awaited {
+    struct operator_wait wait;
+    int num_ends;
+    enum queue_answer answer;
+};
+
+static void on_end(struct operator_wait *wait, enum queue_answer answer)
+{
+    struct awaited *awaited = container_of(wait, struct awaited, wait);
+    awaited->num_ends++;
+    awaited->answer = answer;
+}
+
+static struct awaited await(struct dispatcher *dispatcher, enum queue_operation operation,
+                            struct awaited *awaited)
+{
+    awaited->wait = (struct operator_wait){.id = 7, .operation = operation, .on_end = on_end};
+    dispatcher_operate_and_wait(dispatcher, &awaited->wait);
+    return *awaited;
+}
+
+/* As dispatcher_message_back() does with what the journal thread has carried out. */
+static void come_back(struct fixture *fixture, const char *path)
+{
+    table_fini(&fixture->dispatcher.table);
+    table_init(&fixture->dispatcher.table);
+    add(fixture, 7, path, RECIPIENT_PENDING);
+}
+
+static void a_wait_ends_when_the_message_is_where_it_was_sent(void **state)
+{
+    struct fixture *fixture = *state;
+    struct awaited hold = {0}, release = {0};
+    add(fixture, 7, "deferred/07/x", RECIPIENT_PENDING);
+    assert_int_equal(await(&fixture->dispatcher, QUEUE_HOLD, &hold).num_ends, 0);
+    come_back(fixture, "hold/x");
+    assert_int_equal(hold.num_ends, 1);
+    assert_int_equal(hold.answer, QUEUE_DONE);
+    assert_int_equal(await(&fixture->dispatcher, QUEUE_RELEASE, &release).num_ends, 0);
+    come_back(fixture, "deferred/07/x");
+    assert_int_equal(release.num_ends, 1);
+    assert_int_equal(release.answer, QUEUE_DONE);
+    assert_int_equal(hold.num_ends, 1);
+}
+
+static void a_wait_for_what_another_operation_took_back_ends(void **state)
+{
+    struct fixture *fixture = *state;
+    struct awaited hold = {0}, release = {0};
+    add(fixture, 7, "deferred/07/x", RECIPIENT_PENDING);
+    await(&fixture->dispatcher, QUEUE_HOLD, &hold);
+    await(&fixture->dispatcher, QUEUE_RELEASE, &release);
+    assert_int_equal(hold.num_ends, 1);
+    assert_int_equal(hold.answer, QUEUE_REPLACED);
+    assert_int_equal(release.num_ends, 1);
+    assert_int_equal(release.answer, QUEUE_DONE);
+}
+
+static void a_message_that_ends_was_removed_or_came_first(void **state)
+{
+    struct fixture *fixture = *state;
+    struct awaited hold = {0}, remove = {0};
+    struct message message = {.id = 7, .path = (char *)(uintptr_t) "new/a"};
+    fixture->dispatcher.loaded = &message;
+    await(&fixture->dispatcher, QUEUE_HOLD, &hold);
+    await(&fixture->dispatcher, QUEUE_REMOVE, &remove);
+    fixture->dispatcher.loaded = NULL;
+    dispatcher_operation_ended(&fixture->dispatcher, 8, true);
+    assert_int_equal(hold.num_ends + remove.num_ends, 0);
+    dispatcher_operation_ended(&fixture->dispatcher, 7, true);
+    assert_int_equal(hold.answer, QUEUE_ENDED);
+    assert_int_equal(remove.answer, QUEUE_DONE);
+    assert_int_equal(hold.num_ends + remove.num_ends, 2);
+}
+
+static void what_is_being_loaded_is_looked_for_again(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dispatcher *dispatcher = &fixture->dispatcher;
+    struct awaited hold = {0}, never = {0};
+    dispatcher->num_loads = 1;
+    assert_int_equal(await(dispatcher, QUEUE_HOLD, &hold).num_ends, 0);
+    dispatcher_look_for_operations(&dispatcher->operator_timer, 0);
+    assert_int_equal(hold.num_ends, 0);
+    dispatcher->num_loads = 0;
+    add(fixture, 7, "deferred/07/x", RECIPIENT_PENDING);
+    assert_int_equal(hold.num_ends, 0);
+    dispatcher_look_for_operations(&dispatcher->operator_timer, 0);
+    assert_int_equal(table_find(&dispatcher->table, 7)->operation, QUEUE_HOLD);
+    come_back(fixture, "hold/x");
+    assert_int_equal(hold.answer, QUEUE_DONE);
+    table_fini(&dispatcher->table);
+    dispatcher->num_loads = 1;
+    await(dispatcher, QUEUE_HOLD, &never);
+    dispatcher->loop.now_ms += 60000;
+    dispatcher_look_for_operations(&dispatcher->operator_timer, 0);
+    assert_int_equal(never.num_ends, 1);
+    assert_int_equal(never.answer, QUEUE_BUSY);
+}
+
+static void whoever_still_waits_at_the_end_is_told_so(void **state)
+{
+    struct fixture *fixture = *state;
+    struct awaited hold = {0}, late = {0};
+    add(fixture, 7, "deferred/07/x", RECIPIENT_PENDING);
+    await(&fixture->dispatcher, QUEUE_HOLD, &hold);
+    fixture->dispatcher.stopping = true;
+    dispatcher_end_waits(&fixture->dispatcher);
+    assert_int_equal(hold.answer, QUEUE_BUSY);
+    assert_int_equal(await(&fixture->dispatcher, QUEUE_HOLD, &late).answer, QUEUE_BUSY);
+    assert_int_equal(hold.num_ends + late.num_ends, 2);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +253,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_id_that_may_be_on_its_way_is_busy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_loaded_message_carries_the_wish, set_up, tear_down),
         cmocka_unit_test(a_release_resolves_the_doubt_and_moves_before_it_tries),
+        TEST(a_wait_ends_when_the_message_is_where_it_was_sent),
+        TEST(a_wait_for_what_another_operation_took_back_ends),
+        TEST(a_message_that_ends_was_removed_or_came_first),
+        TEST(what_is_being_loaded_is_looked_for_again),
+        TEST(whoever_still_waits_at_the_end_is_told_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
