@@ -415,3 +415,8 @@ const struct destination_settings *config_for_domain(const struct config *config
 {
     return config_destinations_find(config->destinations, domain);
 }
+
+bool config_wants_transcripts(const struct config *config)
+{
+    return config_destinations_transcribe(config->destinations);
+}

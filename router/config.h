@@ -126,6 +126,8 @@ const struct destination_settings *config_for_domain(const struct config *config
 unsigned config_num_tls_identities(const struct config *config);
 void config_tls_identity(const struct config *config, unsigned identity,
                          struct tls_context_options *out);
+/* Whether the sessions of any destination are to be written down. */
+bool config_wants_transcripts(const struct config *config);
 /* The effective configuration, in a form that config_parse() reads back to the same. */
 void config_print(const struct config *config, struct buffer *out);
 

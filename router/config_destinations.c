@@ -358,6 +358,14 @@ config_destinations_find(const struct config_destinations *destinations, const c
     return item ? &item->settings : &destinations->base;
 }
 
+bool config_destinations_transcribe(const struct config_destinations *destinations)
+{
+    bool any = destinations->base.transcript;
+    for (size_t i = 0; i < destinations->num; i++)
+        any = any || destinations->items[i]->settings.transcript;
+    return any;
+}
+
 static void print_rows(const struct config_destination *item, const char *section,
                        const char *indent, struct buffer *out)
 {

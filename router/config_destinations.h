@@ -28,6 +28,8 @@ config_destinations_find(const struct config_destinations *destinations, const c
 unsigned config_destinations_num_identities(const struct config_destinations *destinations);
 const struct tls_settings *
 config_destinations_identity(const struct config_destinations *destinations, unsigned identity);
+/* Whether sessions to any destination are written down. */
+bool config_destinations_transcribe(const struct config_destinations *destinations);
 /* Each section with the options that it sets. */
 void config_destinations_print(const struct config_destinations *destinations, struct buffer *out);
 

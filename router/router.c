@@ -98,7 +98,7 @@ static int open_logs(struct router *router)
 {
     if (router->config->log.file[0] && !(router->delivery_log = open_log(router->config->log.file)))
         return EX_CANTCREAT;
-    if (!router->config->log.transcript)
+    if (!config_wants_transcripts(router->config))
         return 0;
     char *path = transcript_path(router->config);
     router->transcript = open_log(path);

@@ -244,6 +244,16 @@ def test_the_transcript_shows_the_dialogue(tmp_path):
             assert part in words
 
 
+def test_a_transcript_of_one_destination_needs_no_other(tmp_path):
+    with Sink(tmp_path / "sink") as sink:
+        router = Router(tmp_path, {**to_sink(sink), 'destination "loud.test"': {"transcript": True}})
+        router.spool.drop("loud", message(["u@loud.test"]))
+        router.spool.drop("quiet", message(["u@quiet.test"]))
+        assert router.drain().code == EX_OK
+        words = router.log_path.with_name(router.log_path.name + ".transcript").read_text()
+        assert "RCPT TO:<u@loud.test>" in words and "quiet.test" not in words
+
+
 def test_configuration_errors_name_file_line_and_expectation(tmp_path):
     path = tmp_path / "wrong.conf"
     for text, word in (("smtp {\n  prot = 25\n}\n", "prot"), ("smtp {\n  port = 99999\n}\n", "port"),
