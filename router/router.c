@@ -8,6 +8,7 @@
 #include "router/control_command.h"
 #include "router/dispatcher.h"
 #include "router/recovery.h"
+#include "router/tls_cache_table.h"
 #include "router/transcript.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { BROKEN_HOSTS_MAX = 65536 };
+enum { BROKEN_HOSTS_MAX = 65536, REPORT_MAX = 16 * 1024 };
 
 struct router {
     const struct router_options *options;
@@ -312,6 +313,23 @@ static void free_tls_contexts(struct router *router)
     free(router->tls_contexts);
 }
 
+/* After log_stop(), so that it is the last that is said. */
+static void report_session_cache(struct router *router)
+{
+    struct buffer text;
+    if (!router->session_cache)
+        return;
+    buffer_init(&text, REPORT_MAX);
+    if (tls_cache_summary(router->session_cache, &text)) {
+        log_info("%.*s", (int)text.len, (const char *)text.at);
+        buffer_clear(&text);
+        if (router->options->progress)
+            tls_cache_table(router->session_cache, &text);
+        fwrite(text.at, 1, text.len, stderr);
+    }
+    buffer_fini(&text);
+}
+
 /* What was made before the threads; whatever of it there is. */
 static void release(struct router *router)
 {
@@ -348,6 +366,7 @@ static int stop(struct router *router)
     if (router->control)
         control_stop(router->control);
     log_stop();
+    report_session_cache(router);
     const struct table *table = &router->dispatcher->table;
     bool mail_left = router->dispatcher->done && table->num + table->num_held > 0;
     dispatcher_fini(router->dispatcher);

@@ -43,6 +43,19 @@ def test_delivers_over_tls_with_resumption_and_unharmed(tmp_path):
             assert content.endswith(b"\r\n\r\n" + body.replace(b"\n", b"\r\n") + b"\r\n")
         resumed = [e for e in result.events("delivered") if e["tls"]["resumed"]]
         assert len(resumed) == 19
+        assert "TLS session cache: 20 look-ups, 19 hits, 1 misses; 19 resumed, 0 refused" in result.stderr
+
+
+def test_the_session_cache_is_shown_at_the_end_of_a_run(tmp_path):
+    with Sink(tmp_path / "sink", "tls=1.3") as sink:
+        router = Router(tmp_path, to_sink(sink, max_deliveries=1, connections=1))
+        for i in range(3):
+            router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
+        rows = [line.split() for line in router.drain("--drain", "--progress").stderr.splitlines()]
+        assert ["TLS", "session", "cache", "look-ups", "hits", "misses", "resumed", "refused", "failed", "full",
+                "kept"] in rows
+        total = next(row for row in rows if row[:2] == ["all", "1"])
+        assert total[2:9] == ["3", "2", "1", "2", "0", "0", "1"]
 
 
 def test_plaintext_where_starttls_is_not_offered_unless_encryption_is_required(tmp_path):
