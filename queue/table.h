@@ -34,7 +34,8 @@ struct waiting {
     uint32_t recipients_digest;
     uint32_t num_recipients;
     bool is_met;             /* at the start: its file was found where it was recorded */
-    bool is_parked;          /* waits for room at its site, not for a time */
+    bool is_parked;          /* could be tried now, but for want of room at its site */
+    bool is_listed;          /* its site will wake it when it has room */
     uint8_t operation;       /* enum queue_operation: to be carried out once it is loaded */
     uint32_t slot;           /* position in the heap + 1; 0: held, or not in a table */
     struct waiting *id_next; /* in its bucket of the table's index */

@@ -53,6 +53,14 @@ static bool stays_asleep(struct dispatcher *dispatcher, struct waiting *waiting,
         site_pool_closed_until(dispatcher->services.site_pool, waiting->site_hash, now_ms);
     if (!until_ms || now_wall_ms >= waiting->expiry_wall_ms || waiting->operation)
         return false;
+    if (!waiting->is_listed)
+        waiting->is_listed =
+            site_pool_park(dispatcher->services.site_pool, waiting->site_hash, waiting->id, now_ms);
+    if (waiting->is_parked && !waiting->is_listed) {
+        /* The site is suspended: it waits for a time now, and a drain does not wait for it. */
+        waiting->is_parked = false;
+        dispatcher->num_parked--;
+    }
     int64_t due = now_wall_ms + (until_ms - now_ms) + (int64_t)(waiting->id % 1000);
     table_move(&dispatcher->table, waiting,
                due < waiting->expiry_wall_ms ? due : waiting->expiry_wall_ms);

@@ -17,6 +17,7 @@ enum {
     RECEIVED_MAX = 100,   /* more Received fields than that are a loop (RFC 5321 6.3) */
     DUE_SLACK_MS = 10000, /* recipients that are due that soon go along */
     UNREADABLE_WAIT_MS = 60000,
+    UNTRIED_WAIT_MS = 1000,
     DSN_MAX = 1024 * 1024
 };
 
@@ -198,11 +199,27 @@ static void count(struct dispatcher *dispatcher, const struct delivery *delivery
     dispatcher->totals.bounced += outcome->kind == OUTCOME_BOUNCED;
 }
 
+static void wake_parked(struct dispatcher *dispatcher, struct site *site, size_t num)
+{
+    uint64_t id;
+    while (num > 0 && site_unpark(site, &id)) {
+        struct waiting *waiting = table_find(&dispatcher->table, id);
+        if (!waiting || !waiting->is_listed || table_holds(waiting))
+            continue;
+        waiting->is_listed = false;
+        dispatcher_wake_waiting(dispatcher, waiting);
+        num--;
+    }
+}
+
 static void forget_delivery(struct dispatcher *dispatcher, struct delivery *delivery)
 {
     struct message *message = delivery->message;
-    if (delivery->site)
-        site_pool_forget(dispatcher->services.site_pool, delivery->site);
+    struct site *site = delivery->site;
+    if (site)
+        wake_parked(
+            dispatcher, site,
+            site_pool_forget(dispatcher->services.site_pool, site, dispatcher->loop.now_ms));
     delivery_free(delivery);
     release(dispatcher, message);
 }
@@ -354,9 +371,10 @@ static void unload(struct dispatcher *dispatcher, struct message *message)
     if (!dispatcher->stopping) {
         waiting->is_parked = true;
         dispatcher->num_parked++;
-        waiting->due_wall_ms =
-            clock_wall_ms() + SITE_FULL_WAIT_MS +
-            (int64_t)(random_bits() % (SITE_FULL_WAIT_MS + dispatcher->num_parked / 8));
+        waiting->is_listed = site_pool_park(dispatcher->services.site_pool, waiting->site_hash,
+                                            waiting->id, dispatcher->loop.now_ms);
+        int64_t wait_ms = waiting->is_listed ? SITE_FULL_WAIT_MS : UNTRIED_WAIT_MS;
+        waiting->due_wall_ms = clock_wall_ms() + wait_ms + random_bits() % wait_ms;
         dispatcher_add_waiting(dispatcher, waiting);
     } else {
         waiting_free(waiting);

@@ -26,6 +26,7 @@ void site_free(struct site *site)
 {
     CHECK(site->backlog == 0 && site->open == 0);
     pthread_mutex_destroy(&site->mutex);
+    free(site->parked.ids);
     free(site->key);
     free(site->name);
     free(site);
@@ -43,6 +44,44 @@ enum site_admit site_admits(const struct site *site, size_t share, int64_t now_m
         return SITE_SUSPENDED;
     }
     return site->in_memory >= share ? SITE_FULL : SITE_ADMITTED;
+}
+
+size_t site_num_to_wake(const struct site *site, size_t share)
+{
+    size_t half = share / 2;
+    if (site->in_memory > half)
+        return 0;
+    bool many = site->in_memory == half || site->in_memory == 0;
+    return many && half > 0 ? half : 1;
+}
+
+static void grow_parked(struct site_parked *parked)
+{
+    struct site_parked grown = {.num = parked->num, .cap = parked->cap ? 2 * parked->cap : 64};
+    grown.ids = mem_alloc(grown.cap * sizeof *grown.ids);
+    for (size_t i = 0; i < parked->num; i++)
+        grown.ids[i] = parked->ids[(parked->first + i) & (parked->cap - 1)];
+    free(parked->ids);
+    *parked = grown;
+}
+
+void site_park(struct site *site, uint64_t id)
+{
+    struct site_parked *parked = &site->parked;
+    if (parked->num == parked->cap)
+        grow_parked(parked);
+    parked->ids[(parked->first + parked->num++) & (parked->cap - 1)] = id;
+}
+
+bool site_unpark(struct site *site, uint64_t *out_id)
+{
+    struct site_parked *parked = &site->parked;
+    if (parked->num == 0)
+        return false;
+    *out_id = parked->ids[parked->first];
+    parked->first = (parked->first + 1) & (parked->cap - 1);
+    parked->num--;
+    return true;
 }
 
 static unsigned class_of(const struct delivery *delivery)

@@ -17,7 +17,7 @@
 
 #include <pthread.h>
 
-enum { SITE_CLASSES = 3, SITE_PROBE_WAIT_MS = 30000, SITE_FULL_WAIT_MS = 1000 };
+enum { SITE_CLASSES = 3, SITE_PROBE_WAIT_MS = 30000, SITE_FULL_WAIT_MS = 30000 };
 
 struct site_counters {
     uint64_t delivered, deferred, bounced; /* recipients */
@@ -41,6 +41,15 @@ struct site_wake {
         *idle_first; /* that worker's alone, not under the mutex: last in, first out */
 };
 
+/* Queue ids of entries that wait for room, first in, first out: a ring of the dispatcher's, not
+ * under the mutex. An id may have come to nothing meanwhile. */
+struct site_parked {
+    uint64_t *ids; /* owned */
+    size_t first;
+    size_t num;
+    size_t cap; /* a power of two, or 0 */
+};
+
 struct site {
     pthread_mutex_t mutex; /* site_pool.c's */
     char *key;             /* owned */
@@ -53,6 +62,8 @@ struct site {
     struct delivery *last[SITE_CLASSES];
     size_t backlog;
     size_t in_memory; /* deliveries that name this site, wherever they are */
+
+    struct site_parked parked;
 
     unsigned window_milli; /* connections at once, times 1000 */
     unsigned open;         /* connections that hold a credit */
@@ -86,6 +97,13 @@ void site_free(struct site *site);
 /* Whether one more delivery may be handed to the site now. share: most deliveries in memory. */
 enum site_admit site_admits(const struct site *site, size_t share, int64_t now_ms,
                             int64_t *out_until_ms);
+/* A delivery has gone from memory: how many entries that wait for room should come now. Half a
+ * share at once when half of it is free, or all; between the two one for each that goes, should the
+ * first have found their way elsewhere. */
+size_t site_num_to_wake(const struct site *site, size_t share);
+void site_park(struct site *site, uint64_t id);
+/* False: none waits. */
+bool site_unpark(struct site *site, uint64_t *out_id);
 void site_add(struct site *site, struct delivery *delivery);
 /* Back to the front of its class: an attempt that did not begin. */
 void site_put_back(struct site *site, struct delivery *delivery);

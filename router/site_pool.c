@@ -159,14 +159,34 @@ enum site_admit site_pool_add(struct site_pool *pool, struct site *site, struct 
     return admit;
 }
 
-size_t site_pool_forget(struct site_pool *pool, struct site *site)
+size_t site_pool_forget(struct site_pool *pool, struct site *site, int64_t now_ms)
 {
-    (void)pool;
+    size_t share = pool->config->queue.site_share;
+    int64_t until_ms;
     pthread_mutex_lock(&site->mutex);
     CHECK(site->in_memory > 0);
-    size_t rest = --site->in_memory;
+    site->in_memory--;
+    enum site_admit admit = site_admits(site, share, now_ms, &until_ms);
+    size_t num_to_wake = admit == SITE_ADMITTED    ? site_num_to_wake(site, share)
+                         : admit == SITE_SUSPENDED ? SIZE_MAX
+                                                   : 0;
     pthread_mutex_unlock(&site->mutex);
-    return rest;
+    return num_to_wake;
+}
+
+bool site_pool_park(struct site_pool *pool, uint64_t key_hash, uint64_t id, int64_t now_ms)
+{
+    struct site *site = key_hash ? find_by_hash(pool, key_hash) : NULL;
+    int64_t until_ms;
+    if (!site)
+        return false;
+    pthread_mutex_lock(&site->mutex);
+    bool is_full =
+        site_admits(site, pool->config->queue.site_share, now_ms, &until_ms) == SITE_FULL;
+    pthread_mutex_unlock(&site->mutex);
+    if (is_full)
+        site_park(site, id);
+    return is_full;
 }
 
 struct outcome site_pool_last_failure(struct site *site)

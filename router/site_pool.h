@@ -27,14 +27,19 @@ struct site *site_pool_get(struct site_pool *pool, const struct route *route,
                            const struct destination_settings *settings);
 uint64_t site_key_hash(const struct site *site);
 /* Dispatcher. When the site of that key hash takes nothing now (suspended, or over its share):
- * until when it is worth no further look (monotonic ms); else 0. */
+ * until when it is worth no further look (monotonic ms); else 0. One over its share is worth one
+ * rarely: who is parked is woken. */
 int64_t site_pool_closed_until(struct site_pool *pool, uint64_t key_hash, int64_t now_ms);
 /* Dispatcher. ADMITTED: the delivery is the site's from now on. */
 enum site_admit site_pool_add(struct site_pool *pool, struct site *site, struct delivery *delivery,
                               int64_t now_ms, int64_t *out_until_ms);
 /* Dispatcher. A delivery of that site has come back and is about to be freed. Returns how many
- * remain in memory. */
-size_t site_pool_forget(struct site_pool *pool, struct site *site);
+ * entries that wait for room there should be woken (site_unpark()): all when the site has been
+ * suspended, since it is a time that they wait for from then on. */
+size_t site_pool_forget(struct site_pool *pool, struct site *site, int64_t now_ms);
+/* Dispatcher. Notes an entry to be woken when the site of that key hash has room again. False: it
+ * does not lack room. */
+bool site_pool_park(struct site_pool *pool, uint64_t key_hash, uint64_t id, int64_t now_ms);
 /* Dispatcher. Copies the last failure for the text of what was not tried. */
 struct outcome site_pool_last_failure(struct site *site);
 /* Dispatcher: frees sites that nothing remembers; call it now and then. */

@@ -245,6 +245,27 @@ def test_a_dead_host_costs_one_probe_and_its_backlog_is_not_attempted(tmp_path):
     assert len(router.spool.files("deferred")) == 50
 
 
+def test_mail_over_a_sites_share_is_woken_when_there_is_room(tmp_path):
+    """Were it only looked at now and then, twenty rounds of it would outlast the test's patience."""
+    with Sink(tmp_path / "sink", "delay=2") as sink:
+        router = Router(tmp_path, {**to_sink(sink, connections=4), "queue": {"site_share": 10}})
+        for i in range(200):
+            router.spool.drop(f"m{i}", message([f"u{i}@d.test"], ident=f"m{i}"))
+        assert router.drain().code == EX_OK
+        assert arrived(sink) == {f"m{i}": 1 for i in range(200)}
+
+
+def test_a_drain_does_not_wait_for_what_is_parked_at_a_dead_site(tmp_path):
+    with Sink(tmp_path / "sink") as sink:
+        next_hop = sink.next_hop
+    router = Router(tmp_path, {"pickup": {"settle": "0s"}, "queue": {"site_share": 4},
+                               'destination "*"': {"next_hop": next_hop}})
+    for i in range(30):
+        router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
+    assert router.drain().code == EX_TEMPFAIL
+    assert len(router.spool.files()) == 30
+
+
 def test_the_transcript_shows_the_dialogue(tmp_path):
     with Sink(tmp_path / "sink", "tls=1.3") as sink:
         config = to_sink(sink)

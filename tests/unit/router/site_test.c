@@ -173,6 +173,43 @@ static void a_site_over_its_share_takes_no_more(void **state)
     site_free(site);
 }
 
+static void room_wakes_half_a_share_and_never_nobody(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t share, in_memory, num;
+    } rows[] = {{10, 9, 0}, {10, 6, 0}, {10, 5, 5}, {10, 4, 1}, {10, 1, 1}, {10, 0, 5},
+                {1, 0, 1},  {2, 1, 1},  {3, 2, 0},  {3, 1, 1},  {3, 0, 1}};
+    struct site *site = site_new("k", "n", &settings, 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        site->in_memory = rows[i].in_memory;
+        assert_int_equal(site_num_to_wake(site, rows[i].share), rows[i].num);
+    }
+    site->in_memory = 0;
+    site_free(site);
+}
+
+static void who_was_parked_first_comes_first(void **state)
+{
+    (void)state;
+    struct site *site = site_new("k", "n", &settings, 1);
+    uint64_t next_in = 0, next_out = 0, id;
+    assert_false(site_unpark(site, &id));
+    /* More come than go, so that the ring grows with its beginning anywhere. */
+    for (unsigned round = 0; round < 100; round++) {
+        for (unsigned i = 0; i < 7; i++)
+            site_park(site, next_in++);
+        for (unsigned i = 0; i < 5; i++) {
+            assert_true(site_unpark(site, &id));
+            assert_int_equal(id, next_out++);
+        }
+    }
+    while (site_unpark(site, &id))
+        assert_int_equal(id, next_out++);
+    assert_int_equal(next_out, next_in);
+    site_free(site);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +220,8 @@ int main(void)
         cmocka_unit_test(the_window_grows_to_its_limit_and_never_falls_below_one),
         cmocka_unit_test(urgent_mail_goes_first_and_order_is_kept_within_a_class),
         cmocka_unit_test(a_site_over_its_share_takes_no_more),
+        cmocka_unit_test(room_wakes_half_a_share_and_never_nobody),
+        cmocka_unit_test(who_was_parked_first_comes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
