@@ -18,6 +18,7 @@ struct draft {
 void address_fini(struct address *address)
 {
     free(address->mailbox);
+    free(address->orcpt);
     *address = (struct address){0};
 }
 

@@ -17,8 +17,7 @@ enum {
     ADDRESS_GROUP_DEPTH_MAX = 16
 };
 
-/* One mailbox in the form in which SMTP carries it. All strings NUL-terminated, in one owned block.
- */
+/* One mailbox in the form in which SMTP carries it. All strings NUL-terminated. */
 struct address {
     char *mailbox; /* owned: local@domain, local part quoted only where it must be, no brackets;
                       "" for the null sender */
@@ -26,6 +25,8 @@ struct address {
                            "[IPv6:...]" in canonical form; "" for the null sender */
     bool is_literal;    /* the domain is an address literal */
     bool needs_utf8;    /* the local part has non-ASCII: needs SMTPUTF8 (RFC 6531) */
+    uint8_t notify;     /* of a recipient: bits of enum dsn_notify, what the sender wants to know */
+    char *orcpt;        /* of a recipient, owned: "rfc822;kim@example.net" (RFC 3461 4.2); NULL */
 };
 
 struct address_list {

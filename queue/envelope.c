@@ -22,6 +22,7 @@ void envelope_fini(struct envelope *envelope)
     address_fini(&envelope->sender);
     address_list_fini(&envelope->recipients);
     free(envelope->tag);
+    free(envelope->envid);
     free(envelope->cuts);
     *envelope = (struct envelope){0};
 }
@@ -88,10 +89,17 @@ static bool read_receiver(struct envelope_parser *parser, const struct header_fi
     const char *why;
     struct address_list *list = &parser->out->recipients;
     struct address address;
+    struct bytes path = field->body, parameters;
+    envelope_split_parameters(&path, &parameters);
     if (list->num >= parser->max_recipients)
         return envelope_fail(parser, field->offset, NULL, "too many recipients");
-    if (!address_parse_path(field->body, false, &address, &why))
+    if (!address_parse_path(path, false, &address, &why))
         return envelope_fail(parser, field->offset, "X-Receiver", why);
+    why = envelope_read_parameters(parameters, &address);
+    if (why) {
+        address_fini(&address);
+        return envelope_fail(parser, field->offset, "X-Receiver", why);
+    }
     if (list->num == list->cap) {
         list->cap = list->cap ? 2 * list->cap : 1;
         list->items = mem_realloc(list->items, list->cap, sizeof *list->items);
@@ -261,8 +269,12 @@ static bool finish(struct envelope_parser *parser)
         return false;
     drop_duplicates(&out->recipients);
     out->needs_utf8 |= out->sender.needs_utf8;
-    for (size_t i = 0; i < out->recipients.num; i++)
-        out->needs_utf8 |= out->recipients.items[i].needs_utf8;
+    for (size_t i = 0; i < out->recipients.num; i++) {
+        struct address *recipient = &out->recipients.items[i];
+        out->needs_utf8 |= recipient->needs_utf8;
+        if (!recipient->notify)
+            recipient->notify = out->notify;
+    }
     return true;
 }
 

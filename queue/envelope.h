@@ -6,6 +6,7 @@
 #define SLUICE_QUEUE_ENVELOPE_H
 
 #include "queue/address.h"
+#include "queue/dsn_option.h"
 
 enum {
     ENVELOPE_WHY_MAX = 200,
@@ -44,6 +45,9 @@ struct envelope {
     int64_t deadline_after_ms; /* or relative to arrival; 0: none */
     int priority;              /* X-Sluice-Priority: 0 (bulk) .. 9 (urgent); 5 when absent */
     char *tag;                 /* owned, X-Sluice-Tag, printable, at most 128 octets; NULL */
+    char *envid;               /* owned, X-Sluice-Envid, printable; NULL */
+    uint8_t notify;            /* X-Sluice-Notify: of recipients that have none of their own */
+    enum dsn_ret ret;          /* X-Sluice-Ret */
     size_t header_end; /* offset in the file of the first octet after the header section's empty
                           line */
     bool lacks_header; /* neither a field that is sent nor an empty line stands above the body: what

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { ENVID_MAX = 100 /* RFC 3461 4.4 */ };
 static const int64_t deadline_max_ms = (int64_t)3650 * 24 * 3600 * 1000;
 
 static bool is_printable(struct bytes value)
@@ -163,31 +162,86 @@ static const char *read_tag(struct envelope *out, struct bytes value)
 
 static const char *read_envid(struct envelope *out, struct bytes value)
 {
-    (void)out;
-    return value.len > ENVID_MAX ? "over 100 octets" : NULL;
+    struct buffer xtext;
+    buffer_init(&xtext, DSN_ENVID_MAX);
+    xtext_encode(value, &xtext);
+    bool fits = !xtext.overflow;
+    buffer_fini(&xtext);
+    if (!fits)
+        return "over 100 octets as xtext (RFC 3461)";
+    out->envid = mem_strndup(value.at, value.len);
+    return NULL;
 }
 
-/* FAILURE is what happens anyway and DELAY a permission; the other two are promises. */
 static const char *read_notify(struct envelope *out, struct bytes value)
 {
-    (void)out;
-    const char *why = NULL;
-    while (!why && value.len) {
-        size_t comma = bytes_find(value, ',');
-        struct bytes word = bytes_trim(bytes_first(value, comma));
-        if (is(word, "success") || is(word, "never"))
-            why = "this version cannot honour SUCCESS and NEVER";
-        else if (!is(word, "failure") && !is(word, "delay"))
-            why = "expected FAILURE, DELAY, SUCCESS or NEVER";
-        value = bytes_from(value, comma + 1);
-    }
-    return why;
+    return dsn_notify_parse(value, &out->notify)
+               ? NULL
+               : "expected NEVER, or SUCCESS, FAILURE, DELAY with commas";
 }
 
 static const char *read_ret(struct envelope *out, struct bytes value)
 {
-    (void)out;
-    return is(value, "full") || is(value, "hdrs") ? NULL : "expected FULL or HDRS";
+    if (is(value, "full"))
+        out->ret = RET_FULL;
+    else if (is(value, "hdrs"))
+        out->ret = RET_HDRS;
+    else
+        return "expected FULL or HDRS";
+    return NULL;
+}
+
+static bool is_parameter(struct bytes word)
+{
+    return bytes_starts_nocase(word, "NOTIFY=") || bytes_starts_nocase(word, "ORCPT=");
+}
+
+static bool is_space(uint8_t c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* The last word of a text without space at its end. */
+static struct bytes last_word(struct bytes text)
+{
+    size_t begin = text.len;
+    while (begin > 0 && !is_space(text.at[begin - 1]))
+        begin--;
+    return bytes_from(text, begin);
+}
+
+/* Words are taken from the end as long as they are parameters: what an address may look like is not
+ * this function's to know. */
+void envelope_split_parameters(struct bytes *body, struct bytes *out_parameters)
+{
+    struct bytes all = bytes_trim(*body), rest = all;
+    for (struct bytes word = last_word(rest); is_parameter(word); word = last_word(rest))
+        rest = bytes_trim(bytes_first(rest, rest.len - word.len));
+    *out_parameters = bytes_from(all, rest.len);
+    *body = rest;
+}
+
+const char *envelope_read_parameters(struct bytes parameters, struct address *recipient)
+{
+    for (struct bytes rest = bytes_trim(parameters); rest.len;) {
+        struct bytes word = last_word(rest);
+        rest = bytes_trim(bytes_first(rest, rest.len - word.len));
+        struct bytes value = bytes_from(word, bytes_find(word, '=') + 1);
+        if (bytes_starts_nocase(word, "NOTIFY=")) {
+            if (recipient->notify)
+                return "NOTIFY given twice";
+            if (!dsn_notify_parse(value, &recipient->notify))
+                return "expected NOTIFY=NEVER, or SUCCESS, FAILURE, DELAY with commas";
+        } else {
+            if (recipient->orcpt)
+                return "ORCPT given twice";
+            recipient->orcpt = dsn_orcpt_parse(value);
+            if (!recipient->orcpt)
+                return "expected ORCPT=TYPE;ADDRESS in xtext (RFC 3461), as in "
+                       "rfc822;kim@a.example";
+        }
+    }
+    return NULL;
 }
 
 static const struct {

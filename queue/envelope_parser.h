@@ -32,6 +32,11 @@ bool envelope_fail(struct envelope_parser *parser, size_t offset, const char *na
 /* One X-Sluice-... line of the block on top. */
 bool envelope_read_option(struct envelope_parser *parser, const struct header_field *field)
     __attribute__((warn_unused_result));
+/* Cuts the DSN parameters of an X-Receiver line, "NOTIFY=..." and "ORCPT=...", from the end of its
+ * body. */
+void envelope_split_parameters(struct bytes *body, struct bytes *out_parameters);
+/* Puts them into the recipient. NULL, or a static text: what is wrong. */
+const char *envelope_read_parameters(struct bytes parameters, struct address *recipient);
 /* Sender and recipients from parser->fields, as `sendmail -t`. */
 bool envelope_read_header_form(struct envelope_parser *parser) __attribute__((warn_unused_result));
 

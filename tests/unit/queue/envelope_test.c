@@ -283,8 +283,10 @@ static void option_values_are_checked(void **state)
         {"Tag: \xC3\xBC", "printable"},
         {"Envid: abc+40", NULL},
         {"Notify: failure, DELAY", NULL},
-        {"Notify: SUCCESS", "cannot honour"},
-        {"Notify: NEVER", "cannot honour"},
+        {"Notify: SUCCESS", NULL},
+        {"Notify: NEVER", NULL},
+        {"Notify: never,failure", "expected"},
+        {"Ret: full", NULL},
         {"Notify: failure,,delay", "expected"},
         {"Ret: hdrs", NULL},
         {"Ret: all", "expected"},
@@ -322,6 +324,62 @@ static void option_values_arrive(void **state)
     envelope = parse(BLOCK "X-Sluice-Deadline: 2030-01-31T12:00:00-01:30\n\n");
     assert_int_equal(envelope.deadline_wall_ms, 1896096600000);
     envelope_fini(&envelope);
+}
+
+static void dsn_options_arrive(void **state)
+{
+    (void)state;
+    struct envelope envelope =
+        parse("X-Sender: <s@a.example>\nX-Sluice-Notify: success, Delay\nX-Sluice-Ret: full\n"
+              "X-Receiver: <a@b.example> notify=NEVER ORCPT=rfc822;A+2B1@old.example\n"
+              "X-Receiver: b@b.example\n\tORCPT=x400;y\nX-Receiver: c@b.example\n"
+              "X-Sluice-Envid: order 42\n\n");
+    const struct address *items = envelope.recipients.items;
+    assert_int_equal(envelope.recipients.num, 3);
+    assert_string_equal(items[0].mailbox, "a@b.example");
+    assert_int_equal(items[0].notify, NOTIFY_NEVER);
+    assert_string_equal(items[0].orcpt, "rfc822;A+1@old.example");
+    assert_string_equal(items[1].orcpt, "x400;y");
+    assert_int_equal(items[1].notify, NOTIFY_SUCCESS | NOTIFY_DELAY);
+    assert_null(items[2].orcpt);
+    assert_int_equal(items[2].notify, NOTIFY_SUCCESS | NOTIFY_DELAY);
+    assert_int_equal(envelope.ret, RET_FULL);
+    assert_string_equal(envelope.envid, "order 42");
+    envelope_fini(&envelope);
+    envelope = parse("X-Sluice-Notify: NEVER\nFrom: s@a.example\nTo: a@b.example, c@b.example\n\n");
+    assert_int_equal(envelope.recipients.items[1].notify, NOTIFY_NEVER);
+    envelope_fini(&envelope);
+}
+
+static void dsn_parameters_that_are_not_understood_are_refused(void **state)
+{
+    static const struct {
+        const char *receiver, *why;
+    } rows[] = {
+        {"<a@b.example> NOTIFY=SOMETIMES", "expected NOTIFY"},
+        {"<a@b.example> NOTIFY=", "expected NOTIFY"},
+        {"<a@b.example> NOTIFY=NEVER NOTIFY=DELAY", "NOTIFY given twice"},
+        {"<a@b.example> ORCPT=rfc822;a ORCPT=rfc822;b", "ORCPT given twice"},
+        {"<a@b.example> ORCPT=a@b.example", "expected ORCPT"},
+        {"<a@b.example> ORCPT=rfc822;a+0Db", "expected ORCPT"},
+        {"<a@b.example> ORCPT=rfc822;a+2", "expected ORCPT"},
+        {"<a@b.example> RET=FULL", "X-Receiver"},
+        {"NOTIFY=NEVER", "X-Receiver"},
+        {"a@b.example (note ORCPT=rfc822;x)", "X-Receiver"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        char *file = mem_printf("X-Sender: <>\nX-Receiver: %s\nA: b\n\n", rows[i].receiver);
+        assert_refused(file, rows[i].why);
+        free(file);
+    }
+    char id[120];
+    memset(id, ' ', sizeof id);
+    id[0] = id[40] = 'x';
+    id[41] = '\0';
+    char *file = mem_printf("X-Sluice-Envid: %s\n" BLOCK "A: b\n\n", id);
+    assert_refused(file, "over 100 octets");
+    free(file);
 }
 
 static void header_section_is_described(void **state)
@@ -499,6 +557,8 @@ int main(void)
         cmocka_unit_test(what_has_no_envelope_is_refused),
         cmocka_unit_test(option_values_are_checked),
         cmocka_unit_test(option_values_arrive),
+        cmocka_unit_test(dsn_options_arrive),
+        cmocka_unit_test(dsn_parameters_that_are_not_understood_are_refused),
         cmocka_unit_test(header_section_is_described),
         cmocka_unit_test(smtputf8_is_needed_for_utf8_only),
         cmocka_unit_test(recipients_are_limited),
