@@ -101,4 +101,16 @@ void smtp_on_final(struct smtp_session *session, const struct smtp_expected *exp
 void smtp_on_lone_dot(struct smtp_session *session, const struct smtp_expected *expected,
                       struct smtp_turn *turn);
 
+/* smtp_dsn.c: the parameters behind MAIL and RCPT, each with a space before it; "" where the peer
+ * lacks the extension or the sender asked for nothing. */
+enum {
+    SMTP_DSN_MAIL_MAX = 9 + 7 + DSN_ENVID_MAX + 1,
+    SMTP_DSN_RCPT_MAX = 8 + DSN_NOTIFY_TEXT + 7 + DSN_ORCPT_MAX + 1
+};
+void smtp_dsn_mail(const struct smtp_session *session, char out[SMTP_DSN_MAIL_MAX]);
+void smtp_dsn_rcpt(const struct smtp_session *session, const struct address *address,
+                   char out[SMTP_DSN_RCPT_MAX]);
+/* What a delivery over this session means for the report of success. */
+enum outcome_hop smtp_dsn_hop(const struct smtp_session *session);
+
 #endif

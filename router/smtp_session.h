@@ -45,7 +45,7 @@ struct smtp_session_params {
 enum {
     SMTP_EXPECTED_MAX = 128, /* commands in flight: rows of the FIFO */
     SMTP_MAILBOX_MAX = 510,  /* octets; a longer address is refused here (RFC 5321 4.5.3.1.3) */
-    SMTP_COMMAND_MAX = 1024, /* octets of a command line */
+    SMTP_COMMAND_MAX = 1280, /* octets of a command line: an address, ORCPT of 500 and the rest */
     SMTP_DOMAINS_MAX = 16,   /* recipient domains remembered for RCPTDOMAINMAX */
     SMTP_FRESH_MS = 1000, /* since the peer spoke last: it can hardly be about to hang up on us */
     SMTP_OUT_MAX = 64 * 1024 /* what `out` should allow: a whole window of commands */

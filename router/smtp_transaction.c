@@ -260,12 +260,15 @@ static void send_mail(struct smtp_session *session, struct smtp_turn *turn)
      * signatures, and every receiver met in practice is 8-bit clean. */
     bool says_eight_bit = capabilities->eight_bit && message->content.class.eight_bit;
     bool says_utf8 = capabilities->smtputf8 && message->envelope.needs_utf8;
+    char dsn[SMTP_DSN_MAIL_MAX];
+    smtp_dsn_mail(session, dsn);
     session->needs_rset = true;
     session->num_mails++;
     note_domain(session);
     session->to_send = SEND_RCPT;
-    smtp_send(session, turn, SMTP_MAIL, 0, "MAIL FROM:<%s>%s%s%s", message->envelope.sender.mailbox,
-              size, says_eight_bit ? " BODY=8BITMIME" : "", says_utf8 ? " SMTPUTF8" : "");
+    smtp_send(session, turn, SMTP_MAIL, 0, "MAIL FROM:<%s>%s%s%s%s",
+              message->envelope.sender.mailbox, size, says_eight_bit ? " BODY=8BITMIME" : "",
+              says_utf8 ? " SMTPUTF8" : "", dsn);
 }
 
 /* After a split the peer has said that it takes no more, so nobody else is named. */
@@ -290,7 +293,9 @@ static void send_rcpt(struct smtp_session *session, struct smtp_turn *turn)
     session->num_named++;
     /* In one flight it may be accepted from here on, until its own reply says no. */
     session->accepted[i] = session->one_flight;
-    smtp_send(session, turn, SMTP_RCPT, i, "RCPT TO:<%s>", address->mailbox);
+    char dsn[SMTP_DSN_RCPT_MAX];
+    smtp_dsn_rcpt(session, address, dsn);
+    smtp_send(session, turn, SMTP_RCPT, i, "RCPT TO:<%s>%s", address->mailbox, dsn);
 }
 
 static void begin_body(struct smtp_session *session, struct smtp_turn *turn);
@@ -451,6 +456,8 @@ void smtp_on_final(struct smtp_session *session, const struct smtp_expected *exp
                    struct smtp_turn *turn)
 {
     struct outcome outcome = outcome_from_reply(PHASE_FINAL, &session->parser.reply);
+    if (outcome.kind == OUTCOME_DELIVERED)
+        outcome.hop = (uint8_t)smtp_dsn_hop(session);
     session->used = true;
     if (session->params.transport == TRANSPORT_LMTP) {
         /* RFC 2033 4.2: a reply for each accepted recipient, in the order of the RCPTs. */

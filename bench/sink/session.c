@@ -14,6 +14,7 @@ void session_init(struct session *session, struct sink *sink, struct listener *l
         .sink = sink, .listener = listener, .counters = counters, .peer = peer, .file = {.fd = -1}};
     buffer_init(&session->recipients, RECIPIENTS_BUFFER_MAX);
     buffer_init(&session->unreplied, SIZE_MAX);
+    buffer_init(&session->rcpt_lines, RECIPIENTS_BUFFER_MAX);
 }
 
 void session_fini(struct session *session)
@@ -21,6 +22,7 @@ void session_fini(struct session *session)
     session_reset(session);
     buffer_fini(&session->recipients);
     buffer_fini(&session->unreplied);
+    buffer_fini(&session->rcpt_lines);
 }
 
 void session_greet(struct session *session, struct buffer *out)

@@ -63,6 +63,7 @@ struct session {
     char sender[SESSION_PATH_MAX + 1];
     char *parameters;         /* owned; of MAIL, kept only for the store; NULL */
     struct buffer recipients; /* accepted ones, each with a NUL behind */
+    struct buffer rcpt_lines; /* kept only for the store: X-Sink-Rcpt-Parameters fields */
     unsigned num_recipients;
     /* The content. */
     bool at_line_start; /* nothing of DATA's content was consumed yet */

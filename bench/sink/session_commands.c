@@ -10,6 +10,7 @@ void session_reset(struct session *session)
     session->chunked = false;
     session->num_recipients = 0;
     buffer_clear(&session->recipients);
+    buffer_clear(&session->rcpt_lines);
     free(session->parameters);
     session->parameters = NULL;
     if (session->sink->store)
@@ -311,6 +312,10 @@ static void on_rcpt(struct session *session, struct bytes argument)
     }
     buffer_append_bytes(&session->recipients, path);
     buffer_append_byte(&session->recipients, '\0');
+    text = bytes_trim(text);
+    if (session->sink->store && text.len)
+        buffer_printf(&session->rcpt_lines, "X-Sink-Rcpt-Parameters: <%.*s> %.*s\r\n",
+                      (int)path.len, (const char *)path.at, (int)text.len, (const char *)text.at);
     session->num_recipients++;
     session_reply(session, "250 2.1.5 Ok\r\n");
 }

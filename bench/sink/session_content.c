@@ -38,6 +38,7 @@ static void write_head(struct session *session)
     const char *recipient = (const char *)session->recipients.at;
     for (unsigned i = 0; i < session->num_recipients; i++, recipient += strlen(recipient) + 1)
         buffer_printf(&head, "X-Sink-Rcpt-To: <%s>\r\n", recipient);
+    buffer_append_bytes(&head, buffer_bytes(&session->rcpt_lines));
     if (session->security == SESSION_PLAINTEXT)
         buffer_append_str(&head, "X-Sink-TLS: none\r\n");
     else
