@@ -20,7 +20,6 @@ void message_free(struct message *message)
     content_fini(&message->content);
     if (message->has_envelope)
         envelope_fini(&message->envelope);
-    buffer_fini(&message->dsn);
     free(message->recipients);
     free(message->path);
     free(message);

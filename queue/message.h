@@ -29,10 +29,12 @@ struct message {
     struct message *next;               /* in the one list that holds it */
     struct recipient_state *recipients; /* owned; one per envelope recipient */
     uint32_t num_active;                /* deliveries under way */
-    uint32_t event;       /* counts attempts of this message: names DSN, orders the journal */
-    struct buffer dsn;    /* composed, to be written by the journal thread; empty: none */
-    char bad_reason[256]; /* MESSAGE_BAD: the line for NAME.why */
-    int64_t next_wall_ms; /* MESSAGE_DEFER: when it is due again */
+    bool warns;                         /* its sender is told of the delay now */
+    bool reports;                       /* its sender is told something with this decision */
+    bool has_draft;                     /* journal thread: the report lies in tmp/ */
+    uint32_t event;                     /* of that report: its number among those of this message */
+    char bad_reason[256];               /* MESSAGE_BAD: the line for NAME.why */
+    int64_t next_wall_ms;               /* MESSAGE_DEFER: when it is due again */
     uint64_t
         site_hash;    /* MESSAGE_DEFER: the site that it waits for, by key; 0: none in particular */
     bool was_waiting; /* loaded again, on the dispatcher's request */
@@ -41,10 +43,9 @@ struct message {
     uint8_t operation; /* enum queue_operation: what an operator asked for meanwhile */
     struct message *loaded_prev, *loaded_next; /* in the dispatcher's list of all */
     /* Journal thread: how far it is. */
-    bool recorded;       /* what must be durable first is in the journal */
-    bool is_dsn_written; /* to be recorded */
-    bool is_moved;       /* its file is; path still names the folder that is to be synced */
-    int result_errno;    /* journal thread's answer: 0 or an errno */
+    bool recorded;    /* what must be durable first is in the journal */
+    bool is_moved;    /* its file is; path still names the folder that is to be synced */
+    int result_errno; /* journal thread's answer: 0 or an errno */
 };
 
 /* Digest of all mailboxes in order: tells a journal's recipient indexes from another envelope's. */

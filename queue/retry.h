@@ -11,6 +11,7 @@ struct retry_policy {
     int64_t lifetime_ms;      /* from arrival to the bounce */
     int64_t null_lifetime_ms; /* the same for the null sender (DSN) */
     unsigned jitter_percent;  /* 10: each wait is 90 to 110 % */
+    int64_t warn_after_ms;    /* from arrival to the word that it is late; 0: none is sent */
 };
 
 /* The wait after `attempts` failed attempts (1: the first has failed). random: any 32 bits. Never

@@ -89,10 +89,16 @@ int spool_move(const struct spool *spool, const char *from, const char *to,
  */
 int spool_move_to_bad(const struct spool *spool, const char *path,
                       const struct file_identity *identity, const char *reason);
-/* Writes a message of our own (a DSN) durably as new/NAME through tmp/: file synced, folder synced
- * when sync. 0 also if that name exists already (doing it again changes nothing). Journal thread.
- */
-int spool_write_new(const struct spool *spool, const char *name, struct bytes data, bool sync);
+/* A message of our own (a DSN) comes into new/ in two steps, between which the journal learns of
+ * it: written as tmp/NAME.tmp, its data synced when sync, then renamed to new/NAME. Publishing is 0
+ * also if new/NAME exists already, -ENOENT if there is no draft. The folders are synced by
+ * spool_sync_drafts() after writing and spool_sync_new() after publishing. Journal thread; recovery
+ * publishes and drops too. */
+int spool_write_draft(const struct spool *spool, const char *name, struct bytes data, bool sync);
+int spool_publish_draft(const struct spool *spool, const char *name);
+int spool_drop_draft(const struct spool *spool, const char *name);
+int spool_sync_drafts(const struct spool *spool);
+int spool_sync_new(const struct spool *spool);
 /* fsync of the folder that holds path ("new/a/b" -> new/a). 0 or -errno. */
 int spool_sync_folder_of(const struct spool *spool, const char *path);
 

@@ -12,6 +12,7 @@
 
 enum {
     FILE_MODE = 0640,
+    NAME_LEN = 256,        /* of a file's name, NUL included */
     BAD_NAME_MAX = 230,    /* of NAME.NUMBER.why, 255 octets, the part that is NAME */
     BAD_NUMBERED_MAX = 50, /* NAME.2 .. NAME.50, then random numbers */
     BAD_TRIES_MAX = 100
@@ -188,25 +189,50 @@ int spool_move_to_bad(const struct spool *spool, const char *path,
     return result;
 }
 
-int spool_write_new(const struct spool *spool, const char *name, struct bytes data, bool sync)
+static int draft_name(const char *name, char out[NAME_LEN])
 {
-    char tmp_name[256];
-    if (snprintf(tmp_name, sizeof tmp_name, "%s.tmp", name) >= (int)sizeof tmp_name)
-        return -ENAMETOOLONG;
+    return snprintf(out, NAME_LEN, "%s.tmp", name) < NAME_LEN ? 0 : -ENAMETOOLONG;
+}
+
+int spool_write_draft(const struct spool *spool, const char *name, struct bytes data, bool sync)
+{
+    char tmp_name[NAME_LEN];
+    int result = draft_name(name, tmp_name);
+    if (result != 0)
+        return result;
     /* One that an earlier crash left there is removed, not written into: tmp/ is open to writers,
      * and what stands under this name may be a link to something else. */
     (void)unlinkat(spool->tmp_fd, tmp_name, 0);
-    int result = write_file(spool->tmp_fd, tmp_name, data, sync);
+    return write_file(spool->tmp_fd, tmp_name, data, sync);
+}
+
+int spool_drop_draft(const struct spool *spool, const char *name)
+{
+    char tmp_name[NAME_LEN];
+    int result = draft_name(name, tmp_name);
+    if (result != 0)
+        return result;
+    return unlinkat(spool->tmp_fd, tmp_name, 0) == 0 ? 0 : -errno;
+}
+
+int spool_publish_draft(const struct spool *spool, const char *name)
+{
+    char tmp_name[NAME_LEN];
+    int result = draft_name(name, tmp_name);
     if (result != 0)
         return result;
     struct spool_place from = {.folder_fd = spool->tmp_fd, .name = tmp_name};
     struct spool_place to = {.folder_fd = spool->new_fd, .name = name};
     result = rename_noreplace(&from, &to);
-    if (result != 0)
-        (void)unlinkat(spool->tmp_fd, tmp_name, 0);
-    if (result == -EEXIST)
-        result = 0;
-    if (result == 0 && sync && fsync(spool->new_fd) != 0)
-        result = -errno;
-    return result;
+    return result == -EEXIST ? spool_drop_draft(spool, name) : result;
+}
+
+int spool_sync_drafts(const struct spool *spool)
+{
+    return fsync(spool->tmp_fd) == 0 ? 0 : -errno;
+}
+
+int spool_sync_new(const struct spool *spool)
+{
+    return fsync(spool->new_fd) == 0 ? 0 : -errno;
 }

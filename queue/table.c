@@ -207,7 +207,7 @@ struct waiting *waiting_new(const struct journal_message *message)
     /* An intent alone does not tell the arrival; the id does. */
     waiting->arrived_wall_ms =
         message->arrived_wall_ms ? message->arrived_wall_ms : queue_id_wall_ms(message->id);
-    waiting->expiry_wall_ms = INT64_MAX;
+    waiting->attention_wall_ms = INT64_MAX;
     waiting->recipients_digest = message->recipients_digest;
     waiting->num_recipients = message->num_recipients;
     if (!message->recipients)
@@ -293,4 +293,15 @@ int64_t recipients_due_wall_ms(const struct recipient_state *recipients, uint32_
             due = recipients[i].next_wall_ms;
     }
     return due == INT64_MAX ? 0 : due;
+}
+
+uint32_t recipients_told(const struct recipient_state *recipients, uint32_t num)
+{
+    uint32_t told = 0;
+    for (uint32_t i = 0; i < num; i++) {
+        told += recipients[i].status == RECIPIENT_NOTIFIED;
+        told += (recipients[i].told & RECIPIENT_TOLD_DELAY) != 0;
+        told += (recipients[i].told & RECIPIENT_TOLD_SUCCESS) != 0;
+    }
+    return told;
 }

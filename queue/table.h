@@ -24,7 +24,8 @@ struct waiting {
     struct waiting *next;     /* in the one list that holds it */
     uint64_t id;
     int64_t due_wall_ms;
-    int64_t expiry_wall_ms; /* not re-timed beyond; INT64_MAX: not known yet */
+    int64_t attention_wall_ms; /* not re-timed beyond: its expiry, or a warning; INT64_MAX: not
+                                  known yet */
     int64_t arrived_wall_ms;
     struct file_identity identity;
     uint64_t site_hash; /* the site that it waits for; 0: none in particular */
@@ -83,5 +84,8 @@ void waiting_make_due(struct waiting *waiting);
  * One in doubt is due at once, or with hold_in_doubt never. */
 int64_t recipients_due_wall_ms(const struct recipient_state *recipients, uint32_t num,
                                bool hold_in_doubt);
+/* How often the sender was told something of them: a failure, a delay, a success. Only rises. A
+ * failure that nobody asked to hear of counts, too. */
+uint32_t recipients_told(const struct recipient_state *recipients, uint32_t num);
 
 #endif

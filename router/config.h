@@ -68,7 +68,7 @@ struct config {
         bool hold_in_doubt;          /* in_doubt = hold */
         int64_t shutdown_grace_ms;
         enum content_long_lines long_lines;
-        size_t dsn_original_max; /* octets of the original's header in a DSN */
+        size_t dsn_original_max; /* octets of the original in a DSN */
     } queue;
     struct {
         char **servers; /* owned */

@@ -62,7 +62,7 @@ const struct config_option config_options[] = {
     {"queue", "shutdown_grace", OPTION_DURATION, AT(queue.shutdown_grace_ms), 0, MS(3600), "30s", NULL, NULL,
      "How long SIGTERM lets transactions in flight go on."},
     {"queue", "dsn_original_max", OPTION_SIZE, AT(queue.dsn_original_max), 0, MIB(1), "64K", NULL, NULL,
-     "Octets of the original header that a bounce carries."},
+     "Octets of the original that a report to its sender carries: all of it with X-Sluice-Ret: FULL, its header section else, of which at most 64K."},
 
     {"content", "long_lines", OPTION_CHOICE, AT(queue.long_lines), 0, 0, "fold", long_lines, NULL,
      "What becomes of lines over 998 octets."},
@@ -157,6 +157,8 @@ const struct config_option config_options[] = {
      "The same for messages with a null sender, which are bounces themselves."},
     {"retry", "jitter_percent", OPTION_NUMBER, AT(retry.jitter_percent), 0, 50, "10", NULL, NULL,
      "Each wait is made longer or shorter by up to that part, at random."},
+    {"retry", "warn_after", OPTION_DURATION, AT(retry.warn_after_ms), 0, DAYS(60), "0s", NULL, NULL,
+     "Once a message is that old, the sender is told that it is late and still tried, once. 0s: never."},
 
     {"log", "file", OPTION_TEXT, AT(log.file), 0, PATH_LEN_MAX, "", NULL, NULL,
      "The delivery log, one JSON object a line (docs/log.md). Empty: none; - is standard output."},

@@ -44,14 +44,14 @@ void dispatcher_wake_waiting(struct dispatcher *dispatcher, struct waiting *wait
 }
 
 /* An entry whose site takes nothing now is re-timed in memory, without a look at the disk; at its
- * expiry it is loaded in any case, so that it can bounce. */
+ * expiry, or when its sender is to be warned, it is loaded in any case. */
 static bool stays_asleep(struct dispatcher *dispatcher, struct waiting *waiting,
                          int64_t now_wall_ms)
 {
     int64_t now_ms = dispatcher->loop.now_ms;
     int64_t until_ms =
         site_pool_closed_until(dispatcher->services.site_pool, waiting->site_hash, now_ms);
-    if (!until_ms || now_wall_ms >= waiting->expiry_wall_ms || waiting->operation)
+    if (!until_ms || now_wall_ms >= waiting->attention_wall_ms || waiting->operation)
         return false;
     if (!waiting->is_listed)
         waiting->is_listed =
@@ -63,7 +63,7 @@ static bool stays_asleep(struct dispatcher *dispatcher, struct waiting *waiting,
     }
     int64_t due = now_wall_ms + (until_ms - now_ms) + (int64_t)(waiting->id % 1000);
     table_move(&dispatcher->table, waiting,
-               due < waiting->expiry_wall_ms ? due : waiting->expiry_wall_ms);
+               due < waiting->attention_wall_ms ? due : waiting->attention_wall_ms);
     return true;
 }
 

@@ -3,10 +3,10 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "queue/dsn.h"
 #include "router/delivery_log.h"
 #include "router/dispatcher.h"
 #include "router/outcome_table.h"
+#include "router/report.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,8 +17,7 @@ enum {
     RECEIVED_MAX = 100,   /* more Received fields than that are a loop (RFC 5321 6.3) */
     DUE_SLACK_MS = 10000, /* recipients that are due that soon go along */
     UNREADABLE_WAIT_MS = 60000,
-    UNTRIED_WAIT_MS = 1000,
-    DSN_MAX = 1024 * 1024
+    UNTRIED_WAIT_MS = 1000
 };
 
 static uint32_t random_bits(void)
@@ -80,6 +79,15 @@ static uint32_t collect_due(const struct dispatcher *dispatcher, struct message 
     return num;
 }
 
+/* What ends without an attempt ends for the reason of the last one, so its host is the one to name.
+ */
+static void name_last_host(struct delivery *delivery)
+{
+    const struct message *message = delivery->message;
+    snprintf(delivery->trace.mx, sizeof delivery->trace.mx, "%s",
+             message->recipients[delivery->recipients[0].index].mx);
+}
+
 static void send_group(struct dispatcher *dispatcher, struct message *message,
                        const uint32_t *indexes, uint32_t num)
 {
@@ -102,6 +110,7 @@ static void send_group(struct dispatcher *dispatcher, struct message *message,
     }
     for (uint32_t i = 0; i < num; i++)
         delivery->recipients[i].outcome = refused;
+    name_last_host(delivery);
     delivery->item.kind = DELIVERY_ATTEMPTED;
     mailbox_post(dispatcher->services.journal_thread, &delivery->item);
 }
@@ -173,7 +182,6 @@ static void apply(struct dispatcher *dispatcher, struct message *message,
     struct outcome *outcome = &delivery->recipients[i].outcome;
     int64_t now_wall_ms = clock_wall_ms();
     state->attempts = (uint16_t)(delivery->attempt < UINT16_MAX ? delivery->attempt : UINT16_MAX);
-    message->event = delivery->attempt > message->event ? delivery->attempt : message->event;
     bool is_held = outcome->kind == OUTCOME_DEFERRED && outcome->in_doubt &&
                    dispatcher->services.config->queue.hold_in_doubt;
     if (outcome->kind == OUTCOME_DEFERRED && !is_held &&
@@ -265,71 +273,9 @@ void dispatcher_delivery_returned(struct dispatcher *dispatcher, struct delivery
     }
     /* Its time is over while its site is suspended: that is final, and goes the way of all
      * outcomes. */
+    name_last_host(delivery);
     delivery->item.kind = DELIVERY_ATTEMPTED;
     mailbox_post(dispatcher->services.journal_thread, &delivery->item);
-}
-
-/* The header section without what never leaves. */
-static void append_original_head(const struct message *message, size_t most, struct buffer *out)
-{
-    struct bytes head = bytes_first(message->content.file, message->envelope.header_end);
-    uint64_t at = 0;
-    head = bytes_first(head, most);
-    for (size_t i = 0; i <= message->envelope.num_cuts && at < head.len; i++) {
-        bool last = i == message->envelope.num_cuts;
-        uint64_t end = last ? head.len : message->envelope.cuts[i].offset;
-        if (end > head.len)
-            end = head.len;
-        buffer_append(out, head.at + at, (size_t)(end - at));
-        at = last ? end : end + message->envelope.cuts[i].len;
-    }
-}
-
-static void compose_dsn(struct dispatcher *dispatcher, struct message *message)
-{
-    const struct config *config = dispatcher->services.config;
-    size_t num = 0;
-    struct dsn_recipient *rows = mem_zalloc(message->envelope.recipients.num, sizeof *rows);
-    for (size_t i = 0; i < message->envelope.recipients.num; i++) {
-        const struct recipient_state *state = &message->recipients[i];
-        if (state->status != RECIPIENT_BOUNCED)
-            continue;
-        rows[num++] = (struct dsn_recipient){
-            .mailbox = message->envelope.recipients.items[i].mailbox,
-            .outcome = &state->last,
-            .remote_mta = state->mx,
-        };
-        if (state->attempts > message->event)
-            message->event = state->attempts;
-    }
-    struct buffer head;
-    buffer_init(&head, config->queue.dsn_original_max);
-    append_original_head(message, config->queue.dsn_original_max, &head);
-    struct dsn_request request = {
-        .reporting_mta = config->hostname,
-        .id = message->id,
-        .event = message->event,
-        .sender = message->envelope.sender.mailbox,
-        .arrived_wall_ms = message->arrived_wall_ms,
-        .now_wall_ms = clock_wall_ms(),
-        .needs_utf8 = message->envelope.needs_utf8,
-        .original_head = buffer_bytes(&head),
-        .recipients = rows,
-        .num_recipients = num,
-    };
-    buffer_fini(&message->dsn);
-    buffer_init(&message->dsn, DSN_MAX + num * 2048);
-    if (num && !dsn_compose(&request, &message->dsn))
-        log_error("%s: the bounce is too large to be written", message->id_text);
-    buffer_fini(&head);
-    free(rows);
-}
-
-static void compose_dsn_if_due(struct dispatcher *dispatcher, struct message *message,
-                               uint32_t num_bounced)
-{
-    if (num_bounced && message->envelope.sender.mailbox[0] != '\0')
-        compose_dsn(dispatcher, message);
 }
 
 static void hand_to_journal(struct dispatcher *dispatcher, struct message *message, unsigned kind)
@@ -346,8 +292,9 @@ static void free_message(struct dispatcher *dispatcher, struct message *message,
     dispatcher_check_done(dispatcher);
 }
 
-static struct waiting *entry_of(const struct message *message)
+static struct waiting *entry_of(const struct dispatcher *dispatcher, const struct message *message)
 {
+    int64_t warn_wall_ms = report_warn_wall_ms(message, dispatcher->services.config);
     struct journal_message snapshot = {
         .id = message->id,
         .path = message->path,
@@ -358,7 +305,8 @@ static struct waiting *entry_of(const struct message *message)
         .recipients = message->recipients,
     };
     struct waiting *waiting = waiting_new(&snapshot);
-    waiting->expiry_wall_ms = message->expiry_wall_ms;
+    waiting->attention_wall_ms =
+        warn_wall_ms < message->expiry_wall_ms ? warn_wall_ms : message->expiry_wall_ms;
     waiting->site_hash = message->site_hash;
     waiting->operation = message->operation;
     return waiting;
@@ -367,7 +315,7 @@ static struct waiting *entry_of(const struct message *message)
 /* Back to a bare entry: its site is over its share, or nothing could be tried. */
 static void unload(struct dispatcher *dispatcher, struct message *message)
 {
-    struct waiting *waiting = entry_of(message);
+    struct waiting *waiting = entry_of(dispatcher, message);
     if (!dispatcher->stopping) {
         waiting->is_parked = true;
         dispatcher->num_parked++;
@@ -422,13 +370,14 @@ static void decide(struct dispatcher *dispatcher, struct message *message)
     message->next_wall_ms =
         recipients_due_wall_ms(message->recipients, (uint32_t)message->envelope.recipients.num,
                                dispatcher->services.config->queue.hold_in_doubt);
-    bool moves = message->operation == QUEUE_RELEASE;
+    message->warns = decision == MESSAGE_DEFER &&
+                     clock_wall_ms() >= report_warn_wall_ms(message, dispatcher->services.config);
+    message->reports = message->operation != QUEUE_REMOVE && report_is_due(message);
+    bool moves = message->operation == QUEUE_RELEASE || message->reports;
     if (decision == MESSAGE_DEFER && message->next_wall_ms == 0 && left.bounced == 0 && !moves) {
         unload(dispatcher, message);
         return;
     }
-    if (decision != MESSAGE_REMOVE || message->operation != QUEUE_REMOVE)
-        compose_dsn_if_due(dispatcher, message, left.bounced);
     hand_to_journal(dispatcher, message, decision);
 }
 
@@ -481,8 +430,11 @@ void dispatcher_message_back(struct dispatcher *dispatcher, struct message *mess
                   strerror(message->result_errno));
     end_operation(message);
     bool moved = stays && message->result_errno == 0;
-    struct waiting *waiting = entry_of(message);
-    waiting->due_wall_ms = message->operation ? 0 : message->next_wall_ms;
+    struct waiting *waiting = entry_of(dispatcher, message);
+    int64_t next_wall_ms = message->next_wall_ms < waiting->attention_wall_ms
+                               ? message->next_wall_ms
+                               : waiting->attention_wall_ms;
+    waiting->due_wall_ms = message->operation ? 0 : next_wall_ms;
     if (!moved)
         waiting->due_wall_ms = clock_wall_ms() + UNREADABLE_WAIT_MS;
     dispatcher_add_entry(dispatcher, waiting, moved && message->item.kind == MESSAGE_HOLD);

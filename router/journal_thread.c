@@ -5,9 +5,10 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "queue/dsn.h"
+#include "router/report.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { JOURNAL_THREAD_STOP = 60 };
@@ -47,13 +48,15 @@ static bool stays(const struct message *message)
     return message->item.kind == MESSAGE_DEFER || message->item.kind == MESSAGE_HOLD;
 }
 
-/* Where a message that stays in the spool goes. */
+/* Where a message's file will be until the next decision. */
 static void path_to_stay(const struct message *message, char out[SPOOL_PATH_MAX])
 {
     if (message->item.kind == MESSAGE_HOLD)
         spool_hold_path(message->id, out);
-    else
+    else if (message->item.kind == MESSAGE_DEFER)
         spool_deferred_path(message->id, out);
+    else
+        snprintf(out, SPOOL_PATH_MAX, "%s", message->path);
 }
 
 /* A complete snapshot, which replaces all that the journal knows of the message. */
@@ -75,46 +78,83 @@ static bool record_snapshot(struct journal_thread *thread, struct message *messa
     return false;
 }
 
-/* A message of the null sender has nobody who could be told: its bounced recipients stay so, and it
- * ends in bad/. */
-static void mark_notified(struct message *message)
+/* Into tmp/ only: nobody is told before the journal knows it. What cannot be said is not due any
+ * more. */
+static void write_report(struct journal_thread *thread, struct message *message)
 {
-    if (message->envelope.sender.mailbox[0] == '\0')
+    const struct config *config = thread->services.config;
+    const struct spool *spool = thread->services.spool;
+    struct buffer dsn;
+    char name[DSN_NAME_MAX];
+    int rc = 0;
+    if (message->has_draft || !message->reports)
         return;
-    for (size_t i = 0; i < message->envelope.recipients.num; i++)
-        if (message->recipients[i].status == RECIPIENT_BOUNCED)
-            message->recipients[i].status = RECIPIENT_NOTIFIED;
-}
-
-static bool write_dsn(struct journal_thread *thread, struct message *message)
-{
-    char name[64];
-    dsn_name(message->id, message->event, name);
-    int rc = spool_write_new(thread->services.spool, name, buffer_bytes(&message->dsn),
-                             thread->services.config->queue.sync);
-    if (rc < 0) {
-        pause_for_files(thread, -rc);
-        return false;
+    message->reports = report_compose(message, config, spool, clock_wall_ms(), &dsn);
+    if (message->reports) {
+        dsn_name(message->id, message->event, name);
+        rc = spool_write_draft(spool, name, buffer_bytes(&dsn), config->queue.sync);
+        message->has_draft = rc == 0;
     }
-    buffer_fini(&message->dsn);
-    mark_notified(message);
-    message->is_dsn_written = true;
-    return true;
+    buffer_fini(&dsn);
+    if (rc < 0)
+        pause_for_files(thread, -rc);
 }
 
-/* What must be durable before its file moves. A DSN is recorded with it, so that no failure and no
- * restart between its writing and the end of the message makes a second one. */
+/* Files behind the recorded reports become messages. */
+static bool publish_reports(struct journal_thread *thread)
+{
+    const struct spool *spool = thread->services.spool;
+    char name[DSN_NAME_MAX];
+    int rc = 0;
+    for (struct message *m = thread->first_message; m && rc == 0; m = m->next) {
+        if (!m->has_draft || !m->recorded)
+            continue;
+        dsn_name(m->id, m->event, name);
+        rc = spool_publish_draft(spool, name);
+        if (rc == -ENOENT) {
+            log_error("%s: the report to its sender has vanished from tmp/", m->id_text);
+            rc = 0;
+        }
+        m->has_draft = rc != 0;
+        thread->new_is_dirty = true;
+    }
+    if (rc == 0 && thread->new_is_dirty && thread->services.config->queue.sync)
+        rc = spool_sync_new(spool);
+    thread->new_is_dirty &= rc != 0;
+    if (rc < 0)
+        pause_for_files(thread, -rc);
+    return rc == 0;
+}
+
+/* All reports of this commit, durable in tmp/. Before any snapshot is stored: the kernel may write
+ * a page of the journal at any time, and what it says of a report must not come before the report.
+ * False: the drafts are there and not durable. */
+static bool write_reports(struct journal_thread *thread)
+{
+    bool any = false;
+    for (struct message *m = thread->first_message; m; m = m->next) {
+        if (!m->recorded)
+            write_report(thread, m);
+        any |= m->has_draft;
+    }
+    int rc =
+        any && thread->services.config->queue.sync ? spool_sync_drafts(thread->services.spool) : 0;
+    if (rc < 0)
+        pause_for_files(thread, -rc);
+    return rc == 0;
+}
+
+/* What must be durable before its file moves: with a report, that its sender was told. */
 static bool prepare_message(struct journal_thread *thread, struct message *message)
 {
     char path[SPOOL_PATH_MAX];
-    if (message->dsn.len && !write_dsn(thread, message))
+    if (message->reports && !message->has_draft)
         return false;
-    if (stays(message)) {
-        mark_notified(message); /* those that need no DSN, too */
-        path_to_stay(message, path);
-        return record_snapshot(thread, message, path);
-    }
-    return !message->is_dsn_written || record_snapshot(thread, message, message->path);
+    if (!stays(message) && !message->has_draft)
+        return true;
+    report_mark(message);
+    path_to_stay(message, path);
+    return record_snapshot(thread, message, path);
 }
 
 /* False: not all outcomes could be stored; try again later. Messages that are not ready stay
@@ -125,8 +165,9 @@ static bool prepare(struct journal_thread *thread)
         if (!record_outcomes(thread, d))
             return false;
     }
+    bool are_synced = write_reports(thread);
     for (struct message *m = thread->first_message; m; m = m->next)
-        if (!m->recorded)
+        if (!m->recorded && (are_synced || !m->has_draft))
             m->recorded = prepare_message(thread, m);
     return true;
 }
@@ -285,6 +326,8 @@ static bool commit(struct journal_thread *thread)
     judge_journal(thread);
     atomic_store(&thread->pending_since_ms, 0);
     hand_back_deliveries(thread);
+    if (!publish_reports(thread))
+        return false;
     hand_back_messages(thread);
     if (thread->files_error == 0)
         pauses_end(thread->services.pauses, PAUSE_FILES, clock_wall_ms());
@@ -335,7 +378,7 @@ static void add_delivery(struct journal_thread *thread, struct delivery *deliver
 
 static void add_message(struct journal_thread *thread, struct message *message)
 {
-    message->recorded = message->is_dsn_written = message->is_moved = false;
+    message->recorded = message->has_draft = message->is_moved = false;
     keep_message(thread, message);
 }
 

@@ -5,9 +5,12 @@
  * commit they go on to the dispatcher with the same kind.
  *
  * Messages with a decision (MESSAGE_REMOVE, _DEFER, _HOLD, _BAD) come from the dispatcher. Order
- * for each: DSN written and synced -> for DEFER and HOLD the snapshot appended and committed -> the
+ * for each: a report to the sender written to tmp/ and synced -> the snapshot appended, for DEFER
+ * and HOLD and wherever there is a report, and committed -> the report renamed into new/ -> the
  * file unlinked or moved -> its folders synced -> `removed` appended. Then it goes back to the
- * dispatcher with the same kind and result_errno.
+ * dispatcher with the same kind and result_errno. A crash between two of these steps neither loses
+ * nor doubles the report: recovery publishes a draft that the journal knows and drops one that it
+ * does not.
  *
  * An error of the disk (pause_error_is_of_the_system()) keeps here what it concerns, tries again
  * each second and pauses the router meanwhile (pauses.h): nothing is forgotten. Any other error
@@ -43,6 +46,7 @@ struct journal_thread {
     int files_error; /* of this commit: why files could not be moved, removed, written or synced */
     _Atomic int64_t pending_since_ms; /* monotonic: of the oldest item no commit covers; 0: none */
     _Atomic int64_t commit_us;        /* how long the last commit took */
+    bool new_is_dirty; /* reports were renamed into new/, which was not synced since */
     struct mailbox_item stop_item;
     bool committing; /* draining the mailbox for the commit that follows */
     bool stopping;

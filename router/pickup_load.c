@@ -254,7 +254,6 @@ static struct message *new_message(const char *path, uint64_t id)
     message->path = mem_strdup(path);
     message->id = id;
     queue_id_format(id, message->id_text);
-    buffer_init(&message->dsn, SIZE_MAX);
     return message;
 }
 

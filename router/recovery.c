@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "queue/dsn.h"
 #include "queue/queue_id.h"
 
 #include <dirent.h>
@@ -110,6 +111,60 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
         set_path(waiting, path);
 }
 
+/* How often the sender of a waiting message was told something, by the journal. */
+static uint32_t told_of(const struct waiting *waiting)
+{
+    struct recipient_state *states = mem_zalloc(waiting->num_recipients, sizeof *states);
+    waiting_states(waiting, states);
+    uint32_t told = recipients_told(states, waiting->num_recipients);
+    free(states);
+    return told;
+}
+
+/* tmp/dsn-ID-EVENT.tmp: a report that the crash came upon between its writing and its rename. When
+ * the journal has not recorded it, it is made again. Of a message that the journal no longer knows,
+ * all was recorded. */
+static void meet_draft(struct walk *walk, const char *name)
+{
+    uint64_t id;
+    unsigned event;
+    if (!dsn_name_parse(name, &id, &event))
+        return;
+    const struct waiting *waiting = table_find(walk->table, id);
+    bool is_recorded = !waiting || told_of(waiting) >= event;
+    int rc =
+        is_recorded ? spool_publish_draft(walk->spool, name) : spool_drop_draft(walk->spool, name);
+    if (rc < 0)
+        log_error("tmp/%s.tmp: %s", name, strerror(-rc));
+    else if (is_recorded)
+        log_info("%s: put into new/, as recorded before the restart", name);
+}
+
+static void walk_drafts(struct walk *walk)
+{
+    static const char suffix[] = ".tmp";
+    int fd = openat(walk->spool->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    if (!dir) {
+        log_error("cannot read tmp: %s", strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    while ((entry = readdir(dir))) {
+        size_t len = strlen(entry->d_name), end = strlen(suffix);
+        char name[DSN_NAME_MAX];
+        if (len <= end || len - end >= sizeof name ||
+            strcmp(entry->d_name + len - end, suffix) != 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)(len - end), entry->d_name);
+        meet_draft(walk, name);
+    }
+    closedir(dir);
+    (void)spool_sync_new(walk->spool);
+}
+
 /* Calls meet for each file of the folder and, one level down, of its subfolders. */
 static void walk_folder(struct walk *walk, const char *path, bool is_top,
                         void (*meet)(struct walk *walk, int folder, const char *path,
@@ -155,6 +210,7 @@ void recovery_finish(struct waiting_set *known, const struct spool *spool, struc
         .table = table, .unmet = known, .spool = spool, .on_claim = on_claim, .ctx = ctx};
     for (size_t i = 0; i < known->num; i++)
         add(table, known->items[i]);
+    walk_drafts(&walk);
     walk_folder(&walk, "deferred", true, meet_under_id);
     walk_folder(&walk, "hold", true, meet_under_id);
     keep_unmet(known);

@@ -11,6 +11,9 @@
  *   nothing          in deferred/      a new message, due now: a double is better than a loss
  *   nothing          in hold/          it is held: somebody put it there
  *   nothing          in new/           pickup finds it
+ *
+ *   told, or gone    report in tmp/    it is put into new/ now: the crash came before the rename
+ *   not yet told     report in tmp/    dropped: it is made again
  */
 #ifndef SLUICE_ROUTER_RECOVERY_H
 #define SLUICE_ROUTER_RECOVERY_H

@@ -335,15 +335,27 @@ static void bad_takes_what_cannot_be_opened(void **state)
     assert_true(S_ISLNK(st.st_mode));
 }
 
-static void messages_of_our_own_are_written_once(void **state)
+static void messages_of_our_own_are_drafted_then_published(void **state)
 {
     struct fixture *f = *state;
     assert_int_equal(symlinkat("../lock", f->spool.tmp_fd, "dsn-1.tmp"), 0);
-    assert_int_equal(spool_write_new(&f->spool, "dsn-1", bytes_of("first"), true), 0);
-    assert_int_equal(spool_write_new(&f->spool, "dsn-1", bytes_of("second"), true), 0);
+    assert_int_equal(spool_write_draft(&f->spool, "dsn-1", bytes_of("first"), true), 0);
+    assert_string_not_equal(get(f, "lock"), "first");
+    assert_null(get(f, "new/dsn-1"));
+    assert_int_equal(spool_sync_drafts(&f->spool), 0);
+    assert_int_equal(spool_publish_draft(&f->spool, "dsn-1"), 0);
+    assert_int_equal(spool_sync_new(&f->spool), 0);
     assert_string_equal(get(f, "new/dsn-1"), "first");
     assert_null(get(f, "tmp/dsn-1.tmp"));
-    assert_string_not_equal(get(f, "lock"), "first");
+    assert_int_equal(spool_publish_draft(&f->spool, "dsn-1"), -ENOENT);
+    /* Nothing is overwritten. */
+    assert_int_equal(spool_write_draft(&f->spool, "dsn-1", bytes_of("second"), true), 0);
+    assert_int_equal(spool_publish_draft(&f->spool, "dsn-1"), 0);
+    assert_string_equal(get(f, "new/dsn-1"), "first");
+    assert_null(get(f, "tmp/dsn-1.tmp"));
+    assert_int_equal(spool_write_draft(&f->spool, "dsn-2", bytes_of("x"), false), 0);
+    assert_int_equal(spool_drop_draft(&f->spool, "dsn-2"), 0);
+    assert_int_equal(spool_drop_draft(&f->spool, "dsn-2"), -ENOENT);
 }
 
 int main(void)
@@ -365,7 +377,7 @@ int main(void)
         TEST(bad_files_get_a_reason_and_keep_their_predecessors),
         TEST(bad_takes_many_of_one_name_and_long_names),
         TEST(bad_takes_what_cannot_be_opened),
-        TEST(messages_of_our_own_are_written_once),
+        TEST(messages_of_our_own_are_drafted_then_published),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

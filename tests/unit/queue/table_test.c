@@ -95,6 +95,18 @@ static void recipients_that_wait_can_be_made_due(void **state)
     waiting_free(waiting);
 }
 
+static void each_word_to_the_sender_counts(void **state)
+{
+    (void)state;
+    struct recipient_state r[4] = {
+        {.status = RECIPIENT_NOTIFIED, .told = RECIPIENT_TOLD_DELAY},
+        {.status = RECIPIENT_DELIVERED, .told = RECIPIENT_TOLD_DELAY | RECIPIENT_TOLD_SUCCESS},
+        {.status = RECIPIENT_BOUNCED},
+        {.status = RECIPIENT_PENDING, .told = RECIPIENT_TOLD_DELAY}};
+    assert_int_equal(recipients_told(r, 4), 5);
+    assert_int_equal(recipients_told(r + 2, 1), 0);
+}
+
 static void states_come_back_as_they_went_in(void **state)
 {
     (void)state;
@@ -169,6 +181,7 @@ int main(void)
         cmocka_unit_test(entries_are_found_by_id_whether_they_wait_or_are_held),
         cmocka_unit_test(recipients_that_wait_can_be_made_due),
         cmocka_unit_test(states_come_back_as_they_went_in),
+        cmocka_unit_test(each_word_to_the_sender_counts),
         cmocka_unit_test(an_entry_of_which_only_an_intent_is_known_arrived_when_its_id_was_given),
         cmocka_unit_test(a_message_in_doubt_or_finished_is_due_at_once),
     };
