@@ -113,18 +113,20 @@ static bool is_word_of(const char *list, const char *word)
 static bool store_choice(const struct config_option *option, const char *text, void *at,
                          char why[CONFIG_EXPECTED_MAX])
 {
-    for (size_t i = 0; option->choices[i]; i++) {
+    bool is_later = is_word_of(option->later, text);
+    for (size_t i = 0; option->choices[i] && !is_later; i++) {
         if (strcmp(option->choices[i], text) == 0) {
             store_number(at, option->width, i);
             return true;
         }
     }
     int len = snprintf(why, CONFIG_EXPECTED_MAX, "%s, expected",
-                       is_word_of(option->later, text) ? "is not available yet" : "is unknown");
+                       is_later ? "is not available yet" : "is unknown");
     for (size_t i = 0; option->choices[i]; i++) {
         const char *joint = i == 0 ? "" : option->choices[i + 1] ? "," : " or";
-        len += snprintf(why + len, CONFIG_EXPECTED_MAX - (size_t)len, "%s \"%s\"", joint,
-                        option->choices[i]);
+        if (!is_word_of(option->later, option->choices[i]))
+            len += snprintf(why + len, CONFIG_EXPECTED_MAX - (size_t)len, "%s \"%s\"", joint,
+                            option->choices[i]);
     }
     return false;
 }

@@ -23,7 +23,8 @@ static const char *const on_failures[] = {"defer", "plaintext-next", "plaintext-
 static const char *const versions[] = {"1.0", "1.1", "1.2", "1.3", NULL};
 static const char *const scopes[] = {"address", "host", "site", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
-static const char later_any[] = "*"; /* any text but the default */
+static const char later_levels[] = "sts"; /* its policies are not looked up yet */
+static const char later_any[] = "*";      /* any text but the default */
 
 /* clang-format off */
 const struct config_option config_options[] = {
@@ -108,8 +109,8 @@ const struct config_option config_options[] = {
     {"smtp", "race_delay", OPTION_DURATION, AT(smtp.race_delay_ms), 10, MS(60), "250ms", NULL, NULL,
      "How long an address is waited for before the next one is tried beside it (RFC 8305)."},
 
-    {"tls", "level", OPTION_CHOICE, AT(tls.all.level), 0, 0, "may", levels, NULL,
-     "none: never TLS. may: TLS where the host offers it, else plaintext; more where DANE or MTA-STS say so. encrypt: TLS or nothing. verify: and a certificate of a trusted CA for the host. sts, dane, dane-only: see docs/tls.md. wrapper: as encrypt, from the first octet (port 465)."},
+    {"tls", "level", OPTION_CHOICE, AT(tls.all.level), 0, 0, "may", levels, later_levels,
+     "none: never TLS. may: TLS where the host offers it, else plaintext; more where DANE says so. encrypt: TLS or nothing. verify: and a certificate of a trusted CA for the host. dane, dane-only: see docs/tls.md. wrapper: as encrypt, from the first octet (port 465)."},
     {"tls", "wrapper", OPTION_TRUTH, AT(tls.all.wrapper), 0, 0, "false", NULL, NULL,
      "Whether TLS begins with the first octet, without STARTTLS (port 465, RFC 8314); with any level."},
     {"tls", "match", OPTION_NAMES, AT(tls.all.match), 0, 2000, "", NULL, NULL,
@@ -188,7 +189,7 @@ const struct config_option config_options[] = {
     {"destination", "transcript", OPTION_TRUTH, OF(transcript), 0, 0, NULL, NULL, NULL,
      "Whether its sessions are written down; log.transcript unless set."},
 
-    {"destination.tls", "level", OPTION_CHOICE, OF(tls.level), 0, 0, NULL, levels, NULL,
+    {"destination.tls", "level", OPTION_CHOICE, OF(tls.level), 0, 0, NULL, levels, later_levels,
      "As tls.level, which holds unless this is set."},
     {"destination.tls", "wrapper", OPTION_TRUTH, OF(tls.wrapper), 0, 0, NULL, NULL, NULL,
      "As tls.wrapper, which holds unless this is set."},

@@ -4,9 +4,9 @@
 #include "router/outcome_table.h"
 
 static const enum tls_level asked_levels[] = {
-    [ENVELOPE_TLS_NONE] = TLS_LEVEL_NONE,     [ENVELOPE_TLS_ENCRYPT] = TLS_LEVEL_ENCRYPT,
-    [ENVELOPE_TLS_VERIFY] = TLS_LEVEL_VERIFY, [ENVELOPE_TLS_STS] = TLS_LEVEL_STS,
-    [ENVELOPE_TLS_DANE] = TLS_LEVEL_DANE,     [ENVELOPE_TLS_DANE_ONLY] = TLS_LEVEL_DANE_ONLY,
+    [ENVELOPE_TLS_NONE] = TLS_LEVEL_NONE,           [ENVELOPE_TLS_ENCRYPT] = TLS_LEVEL_ENCRYPT,
+    [ENVELOPE_TLS_VERIFY] = TLS_LEVEL_VERIFY,       [ENVELOPE_TLS_DANE] = TLS_LEVEL_DANE,
+    [ENVELOPE_TLS_DANE_ONLY] = TLS_LEVEL_DANE_ONLY,
 };
 
 void delivery_tls_requirement(const struct delivery *delivery, const struct route_host *host,

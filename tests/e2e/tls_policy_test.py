@@ -76,7 +76,6 @@ ROWS = [
     ("verify", Server, None, MATCH, DEFERRED),
     ("verify", Refusing, "good", MATCH, DEFERRED),
     ("verify", Failing, "good", {**MATCH, "on_failure": "plaintext-now"}, DEFERRED),
-    ("sts", Server, "good", {}, DEFERRED),
     ("dane-only", Server, "good", {}, DEFERRED),
     ("dane", Server, "unknown CA", {}, DELIVERED_TLS),
     ("wrapper", Wrapped, "unknown CA", {}, DELIVERED_TLS),

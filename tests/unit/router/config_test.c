@@ -213,6 +213,7 @@ static void what_is_wrong_is_told_with_file_line_and_what_was_expected(void **st
         {"queue { durability = \"strict\" }", "test.conf:1: ", "not available yet", "\"group\""},
         {"queue { in_doubt = \"drop\" }", "test.conf:1: ", "unknown", "\"retry\" or \"hold\""},
         {"queue { durability = \"often\" }", "test.conf:1: ", "unknown", "\"none\" or \"group\""},
+        {"tls { level = \"sts\" }", "test.conf:1: ", "not available yet", "\"dane-only\""},
         {"tls { level = \"tofu\" }", "test.conf:1: ", "unknown", "\"dane-only\""},
         {"tls { match = \"mx.test -x-..\" }", "test.conf:1: ", "-x-..", "domain names"},
         {"tls { level = \"dan\" }", "test.conf:1: ", "unknown", "\"encrypt\""},
