@@ -270,6 +270,21 @@ bool waiting_fits(const struct waiting *waiting, uint32_t digest, size_t num)
     return waiting->num_recipients <= num;
 }
 
+bool waiting_adopt(struct waiting *waiting, const struct file_identity *identity)
+{
+    bool is_copy = waiting->identity.size == identity->size &&
+                   waiting->identity.mtime_ns == identity->mtime_ns;
+    waiting->identity = *identity;
+    if (is_copy)
+        return true;
+    free(waiting->states);
+    waiting->states = NULL;
+    waiting->states_len = 0;
+    waiting->num_recipients = 0;
+    waiting->recipients_digest = 0;
+    return false;
+}
+
 void waiting_make_due(struct waiting *waiting)
 {
     uint8_t *at = waiting->states;
@@ -278,7 +293,7 @@ void waiting_make_due(struct waiting *waiting)
         memcpy(&packed, at, sizeof packed);
         packed.next_wall_ms = 0;
         memcpy(at, &packed, sizeof packed);
-        at += sizeof packed + packed.text_len;
+        at += sizeof packed + packed.text_len + packed.mx_len;
     }
 }
 

@@ -78,6 +78,10 @@ void waiting_states(const struct waiting *waiting, struct recipient_state *out);
 /* Whether its states are those of an envelope with num recipients of that digest. Without a
  * snapshot (digest 0) it names only those that were tried, by index. */
 bool waiting_fits(const struct waiting *waiting, uint32_t digest, size_t num);
+/* Its name is there, but another file bears it: from now on the entry is about that one. True: by
+ * size and modification time it is a copy (a restored backup), and the recipients' states are kept.
+ * False: they are forgotten, so that every recipient is tried: a double is better than a loss. */
+bool waiting_adopt(struct waiting *waiting, const struct file_identity *identity);
 /* All recipients that wait are due at once. */
 void waiting_make_due(struct waiting *waiting);
 /* The earliest instant at which a recipient of it is due: 0 when one is due at once or none waits.

@@ -337,8 +337,15 @@ enum load_result pickup_load_waiting(struct pickup *pickup, struct waiting *wait
     if (rc < 0)
         return judge_error(pickup, waiting->path, -rc, out_wait_ms);
     if (waiting->identity.ino && !file_identity_equal(&file.identity, &waiting->identity)) {
-        close(file.fd);
-        return LOAD_GONE;
+        /* In new/ a scan finds it as new mail; elsewhere nobody would look at it again. */
+        if (strncmp(waiting->path, "new/", 4) == 0) {
+            close(file.fd);
+            return LOAD_GONE;
+        }
+        bool is_copy = waiting_adopt(waiting, &file.identity);
+        log_warning("%s: %s", waiting->path,
+                    is_copy ? "a copy of the file that was recorded; it goes on from what is known"
+                            : "not the file that was recorded; every recipient is tried");
     }
     struct message *message = new_message(waiting->path, waiting->id);
     message->arrived_wall_ms = waiting->arrived_wall_ms;

@@ -92,11 +92,23 @@ static void add_orphan(struct walk *walk, int folder, const char *path, uint64_t
     add(walk->table, waiting);
 }
 
+/* A restored backup has the names and new inodes. To take the file for another one would cancel the
+ * entry, and nobody would look at the file again. */
+static void adopt(struct waiting *waiting, const char *path, const struct file_identity *identity)
+{
+    if (waiting_adopt(waiting, identity))
+        log_warning("%s: a copy of the file that was recorded; it goes on from what is known",
+                    path);
+    else
+        log_warning("%s: not the file that was recorded; every recipient is tried", path);
+}
+
 /* deferred/xx/ID and hold/ID: the name is the id. */
 static void meet_under_id(struct walk *walk, int folder, const char *path,
                           const struct dirent *entry)
 {
     uint64_t id;
+    struct file_identity identity;
     if (!queue_id_parse(bytes_of(entry->d_name), &id)) {
         log_warning("%s: not a queue id; it is left alone", path);
         return;
@@ -106,7 +118,15 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
         add_orphan(walk, folder, path, id, entry->d_name);
         return;
     }
+    if (waiting->is_met) {
+        log_error("%s: %s has the same id; it is left alone, see sluice fsck", path, waiting->path);
+        return;
+    }
+    if (!read_identity(folder, entry->d_name, &identity))
+        return;
     waiting->is_met = true;
+    if (!file_identity_equal(&identity, &waiting->identity))
+        adopt(waiting, path, &identity);
     if (strcmp(waiting->path, path) != 0 && !move_as_recorded(walk, path, waiting))
         set_path(waiting, path);
 }

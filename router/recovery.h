@@ -5,12 +5,14 @@
  *   deferred/xx/ID   there             it waits with its schedule
  *   deferred/xx/ID   still in new/     it is moved now: the crash came between record and rename
  *   hold/ID          there             it is held
- *   hold/ID          elsewhere         it is moved now, for the same reason
- *   new/NAME         there, the same   it waits, due now; pickup has a claim on it
- *   anything         nowhere           found out when it is due: cancelled, with a word in the log
- *   nothing          in deferred/      a new message, due now: a double is better than a loss
- *   nothing          in hold/          it is held: somebody put it there
- *   nothing          in new/           pickup finds it
+ *   either           a copy is there   (same size and time: a restored backup) as if it were the
+ * file either           another is there  under that name: every recipient of it is tried either
+ * there twice       the second is left alone, with a word in the log hold/ID          elsewhere it
+ * is moved now, for the same reason new/NAME         there, the same   it waits, due now; pickup
+ * has a claim on it anything         nowhere           found out when it is due: cancelled, with a
+ * word in the log nothing          in deferred/      a new message, due now: a double is better
+ * than a loss nothing          in hold/          it is held: somebody put it there nothing in new/
+ * pickup finds it
  *
  *   told, or gone    report in tmp/    it is put into new/ now: the crash came before the rename
  *   not yet told     report in tmp/    dropped: it is made again

@@ -174,6 +174,48 @@ static void an_entry_of_which_only_an_intent_is_known_arrived_when_its_id_was_gi
     waiting_free(waiting);
 }
 
+static void all_recipients_become_due_whatever_host_they_were_tried_at(void **state)
+{
+    (void)state;
+    struct recipient_state in[3] = {
+        {.next_wall_ms = 70}, {.next_wall_ms = 80}, {.next_wall_ms = 9}};
+    struct recipient_state out[3];
+    struct journal_message message = {.path = "x", .num_recipients = 3, .recipients = in};
+    strcpy(in[0].mx, "mx1.example.net");
+    strcpy(in[1].mx, "a");
+    struct waiting *waiting = waiting_new(&message);
+    waiting_make_due(waiting);
+    waiting_states(waiting, out);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(out[i].next_wall_ms, 0);
+        assert_string_equal(out[i].mx, in[i].mx);
+    }
+    waiting_free(waiting);
+}
+
+static void a_copy_keeps_its_states_and_another_file_does_not(void **state)
+{
+    (void)state;
+    struct recipient_state in[1] = {{.attempts = 4}};
+    struct file_identity identity = {.ino = 1, .mtime_ns = 2, .size = 3};
+    struct journal_message message = {.path = "deferred/aa/x",
+                                      .identity = identity,
+                                      .recipients_digest = 5,
+                                      .num_recipients = 1,
+                                      .recipients = in};
+    struct waiting *waiting = waiting_new(&message);
+    identity.ino = 10;
+    assert_true(waiting_adopt(waiting, &identity));
+    assert_int_equal(waiting->identity.ino, 10);
+    assert_non_null(waiting->states);
+    identity.mtime_ns++;
+    assert_false(waiting_adopt(waiting, &identity));
+    assert_true(file_identity_equal(&waiting->identity, &identity));
+    assert_null(waiting->states);
+    assert_true(waiting_fits(waiting, 77, 1));
+    waiting_free(waiting);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +223,8 @@ int main(void)
         cmocka_unit_test(entries_are_found_by_id_whether_they_wait_or_are_held),
         cmocka_unit_test(recipients_that_wait_can_be_made_due),
         cmocka_unit_test(states_come_back_as_they_went_in),
+        cmocka_unit_test(all_recipients_become_due_whatever_host_they_were_tried_at),
+        cmocka_unit_test(a_copy_keeps_its_states_and_another_file_does_not),
         cmocka_unit_test(each_word_to_the_sender_counts),
         cmocka_unit_test(an_entry_of_which_only_an_intent_is_known_arrived_when_its_id_was_given),
         cmocka_unit_test(a_message_in_doubt_or_finished_is_due_at_once),
