@@ -2,7 +2,6 @@
  * Without one it says so; it takes no lock and changes nothing. */
 #include "base/clock.h"
 #include "router/cli.h"
-#include "router/control_client.h"
 #include "router/text_columns.h"
 
 #include <getopt.h>
@@ -61,39 +60,21 @@ static void print_for_people(const json_t *answer)
            json_number_value(json_object_get(commit, "last_took")));
 }
 
-static int report(const json_t *answer, bool json)
-{
-    if (!json_is_true(json_object_get(answer, "ok"))) {
-        fprintf(stderr, "sluice status: %s\n", text(answer, "error"));
-        return EX_TEMPFAIL;
-    }
-    if (json) {
-        json_dumpf(answer, stdout, JSON_COMPACT | JSON_REAL_PRECISION(14));
-        putchar('\n');
-    } else {
-        print_for_people(answer);
-    }
-    if (fflush(stdout) != 0)
-        return EX_IOERR;
-    return json_array_size(json_object_get(answer, "pauses")) ? EX_TEMPFAIL : EX_OK;
-}
-
 static int ask(const char *spool, bool json)
 {
-    struct control_client client;
-    int code = control_client_open(&client, spool);
     json_t *request = json_pack("{s:s}", "command", "status");
-    json_t *answer = code ? NULL : control_client_ask(&client, request, CONTROL_CLIENT_PATIENCE_MS);
-    if (answer)
-        code = report(answer, json);
-    else
-        fprintf(stderr, "sluice status: %s\n", client.why);
-    if (!answer && code == EX_OK)
-        code = EX_TEMPFAIL;
+    json_t *answer = NULL;
+    int code = cli_ask("sluice status", spool, request, &answer);
     json_decref(request);
+    if (code != EX_OK)
+        return code;
+    if (json)
+        cli_print_json(answer);
+    else
+        print_for_people(answer);
+    code = json_array_size(json_object_get(answer, "pauses")) ? EX_TEMPFAIL : EX_OK;
     json_decref(answer);
-    control_client_close(&client);
-    return code;
+    return fflush(stdout) == 0 ? code : EX_IOERR;
 }
 
 int cli_status(int argc, char **argv)

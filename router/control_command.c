@@ -10,6 +10,7 @@ static const struct {
 } commands[] = {
     {"queue", control_queue},
     {"status", control_status},
+    {"tls-cache", control_tls_cache},
 };
 
 void control_command_run(struct control_call *call)

@@ -13,6 +13,7 @@ struct config;
 struct dispatcher;
 struct journal_thread;
 struct pauses;
+struct session_cache;
 
 /* All borrowed from the router; none goes before the control thread has ended. */
 struct control_services {
@@ -20,6 +21,7 @@ struct control_services {
     struct dispatcher *dispatcher;
     struct journal_thread *journal_thread;
     struct pauses *pauses;
+    struct session_cache *session_cache; /* NULL: switched off */
     int64_t started_wall_ms;
 };
 
@@ -29,5 +31,6 @@ void control_command_run(struct control_call *call);
 /* Each in a file of its name. */
 void control_queue(struct control_call *call);
 void control_status(struct control_call *call);
+void control_tls_cache(struct control_call *call);
 
 #endif

@@ -11,10 +11,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", cli_run},
-    {"check", cli_check},
-    {"queue", cli_queue},
-    {"status", cli_status},
+    {"run", cli_run},       {"check", cli_check},         {"queue", cli_queue},
+    {"status", cli_status}, {"tls-cache", cli_tls_cache},
 };
 
 static const char usage[] =
@@ -31,6 +29,10 @@ static const char usage[] =
     "                 with a running router or without one\n"
     "  sluice status [-c FILE] [--spool DIR] [--json]\n"
     "                 the running router: exit 0; 69: none is running; 75: it is in trouble\n"
+    "  sluice tls-cache [flush] [-c FILE] [--spool DIR] [--json] [--top N] [NAME]\n"
+    "                 the running router's TLS sessions: what they save, where they could save "
+    "more;\n"
+    "                 NAME: an MX host, a domain above it, or an address\n"
     "  sluice --version | --help\n"
     "Without -c, /etc/sluice/sluice.conf is read if it exists.\n";
 

@@ -230,6 +230,7 @@ static void open_control(struct router *router)
         .dispatcher = router->dispatcher,
         .journal_thread = &router->journal_thread,
         .pauses = &router->pauses,
+        .session_cache = router->session_cache,
         .started_wall_ms = clock_wall_ms(),
     };
     router->control = control_new(&router->spool, &router->control_services, why);

@@ -229,7 +229,7 @@ static void report(struct channel *channel, enum session_use use)
 {
     if (channel->tls.cache)
         session_cache_report(channel->tls.cache, &channel->tls.key, channel->tls.label,
-                             channel->offered, use);
+                             channel->offered, use, channel->handshake_cpu_us);
     SSL_SESSION_free(channel->offered);
     channel->offered = NULL;
 }

@@ -62,7 +62,12 @@ static struct entry *find_or_add_locked(struct session_cache *cache, struct stri
 static struct entry *entry_new(const struct session_cache *cache, const struct session_key *key,
                                const char *label);
 static void entry_free(struct entry *entry);
-static void evict_oldest_locked(struct stripe *stripe, struct garbage *garbage);
+static void evict_locked(struct stripe *stripe, struct entry *entry, struct garbage *garbage);
+static struct entry *oldest_locked(struct stripe *stripe);
+static struct entry *find_wanted_locked(struct stripe *stripe,
+                                        bool (*wanted)(const void *ctx, const char *label),
+                                        const void *ctx);
+static void count_miss_locked(struct stripe *stripe, struct entry *entry, enum session_miss miss);
 static void drop_slot_locked(struct stripe *stripe, struct entry *entry, unsigned index,
                              struct garbage *garbage);
 static void drop_expired_locked(struct stripe *stripe, struct entry *entry, int64_t now_ms,
@@ -74,7 +79,8 @@ static void store_locked(struct session_cache *cache, struct stripe *stripe, str
 static SSL_SESSION *lend_locked(struct stripe *stripe, struct entry *entry);
 static void report_locked(struct stripe *stripe, struct entry *entry, const SSL_SESSION *session,
                           enum session_use use, struct garbage *garbage);
-static void count_use(struct session_cache_counters *counters, enum session_use use);
+static void count_use(struct session_cache_counters *counters, enum session_use use,
+                      int64_t cpu_us);
 static void garbage_free(struct garbage *garbage);
 
 /* Counts in the totals and, where there is an entry, for the destination. */
@@ -111,7 +117,7 @@ void session_cache_free(struct session_cache *cache)
         struct stripe *stripe = &cache->stripes[i];
         while (stripe->lru.oldest) {
             struct garbage garbage = {0};
-            evict_oldest_locked(stripe, &garbage);
+            evict_locked(stripe, oldest_locked(stripe), &garbage);
             garbage_free(&garbage);
         }
         digest_lru_fini(&stripe->lru);
@@ -153,7 +159,7 @@ SSL_SESSION *session_cache_take(struct session_cache *cache, const struct sessio
     struct stripe *stripe = stripe_of(cache, key);
     struct garbage garbage = {0};
     SSL_SESSION *session = NULL;
-    *out_miss = SESSION_MISS_UNKNOWN;
+    *out_miss = SESSION_MISS_FIRST;
     pthread_mutex_lock(&stripe->mutex);
     struct entry *entry = find_locked(stripe, key);
     COUNT(stripe, entry, lookups);
@@ -167,31 +173,56 @@ SSL_SESSION *session_cache_take(struct session_cache *cache, const struct sessio
             *out_miss = SESSION_MISS_EXPIRED;
         else if (entry->counters.stored > 0)
             *out_miss = SESSION_MISS_USED_UP;
+        else
+            *out_miss = SESSION_MISS_NO_TICKET;
     }
     if (session)
         COUNT(stripe, entry, hits);
     else
-        COUNT(stripe, entry, misses);
+        count_miss_locked(stripe, entry, *out_miss);
     pthread_mutex_unlock(&stripe->mutex);
     garbage_free(&garbage);
     return session;
 }
 
 void session_cache_report(struct session_cache *cache, const struct session_key *key,
-                          const char *label, SSL_SESSION *session, enum session_use use)
+                          const char *label, SSL_SESSION *session, enum session_use use,
+                          int64_t cpu_us)
 {
     struct stripe *stripe = stripe_of(cache, key);
     struct garbage garbage = {0};
     pthread_mutex_lock(&stripe->mutex);
     struct entry *entry = find_or_add_locked(cache, stripe, key, label, false, &garbage);
-    count_use(&stripe->totals, use);
+    count_use(&stripe->totals, use, cpu_us);
     if (entry) {
-        count_use(&entry->counters, use);
+        count_use(&entry->counters, use, cpu_us);
         digest_lru_touch(&stripe->lru, &entry->node);
         report_locked(stripe, entry, session, use, &garbage);
     }
     pthread_mutex_unlock(&stripe->mutex);
     garbage_free(&garbage);
+}
+
+/* One at a time, each freed outside the lock. */
+size_t session_cache_flush(struct session_cache *cache,
+                           bool (*wanted)(const void *ctx, const char *label), const void *ctx)
+{
+    size_t num = 0;
+    for (unsigned i = 0; i < cache->num_stripes; i++) {
+        struct stripe *stripe = &cache->stripes[i];
+        for (bool found = true; found;) {
+            struct garbage garbage = {0};
+            pthread_mutex_lock(&stripe->mutex);
+            struct entry *entry = find_wanted_locked(stripe, wanted, ctx);
+            if (entry)
+                evict_locked(stripe, entry, &garbage);
+            pthread_mutex_unlock(&stripe->mutex);
+            garbage_free(&garbage);
+            found = entry != NULL;
+            num += found;
+        }
+    }
+    return num;
 }
 
 void session_cache_read_counters(struct session_cache *cache, struct session_cache_counters *out)
@@ -213,6 +244,12 @@ void session_cache_read_counters(struct session_cache *cache, struct session_cac
         out->expired += from.expired;
         out->evicted += from.evicted;
         out->stored += from.stored;
+        out->missed_first += from.missed_first;
+        out->missed_no_ticket += from.missed_no_ticket;
+        out->missed_used_up += from.missed_used_up;
+        out->missed_expired += from.missed_expired;
+        out->cpu_full_us += from.cpu_full_us;
+        out->cpu_resumed_us += from.cpu_resumed_us;
         out->relent += from.relent;
         out->unwanted += from.unwanted;
         out->entries += entries;
@@ -237,6 +274,18 @@ void session_cache_each(struct session_cache *cache,
         }
         pthread_mutex_unlock(&stripe->mutex);
     }
+}
+
+static struct entry *find_wanted_locked(struct stripe *stripe,
+                                        bool (*wanted)(const void *ctx, const char *label),
+                                        const void *ctx)
+{
+    for (struct digest_lru_node *node = stripe->lru.newest; node; node = node->older) {
+        struct entry *entry = container_of(node, struct entry, node);
+        if (!wanted || wanted(ctx, entry->label))
+            return entry;
+    }
+    return NULL;
 }
 
 static struct stripe *stripe_of(struct session_cache *cache, const struct session_key *key)
@@ -270,7 +319,7 @@ static struct entry *find_or_add_locked(struct session_cache *cache, struct stri
         return entry;
     }
     if (digest_lru_is_full(&stripe->lru)) {
-        evict_oldest_locked(stripe, garbage);
+        evict_locked(stripe, oldest_locked(stripe), garbage);
         stripe->totals.evicted++;
     }
     digest_lru_insert(&stripe->lru, &fresh->node);
@@ -296,9 +345,13 @@ static void entry_free(struct entry *entry)
     free(entry);
 }
 
-static void evict_oldest_locked(struct stripe *stripe, struct garbage *garbage)
+static struct entry *oldest_locked(struct stripe *stripe)
 {
-    struct entry *entry = container_of(stripe->lru.oldest, struct entry, node);
+    return container_of(stripe->lru.oldest, struct entry, node);
+}
+
+static void evict_locked(struct stripe *stripe, struct entry *entry, struct garbage *garbage)
+{
     digest_lru_remove(&stripe->lru, &entry->node);
     stripe->totals.sessions -= entry->num_slots;
     set_never_resumes_locked(stripe, entry, false);
@@ -410,20 +463,45 @@ static void report_locked(struct stripe *stripe, struct entry *entry, const SSL_
         drop_slot_locked(stripe, entry, entry->num_slots - 1, garbage);
 }
 
-static void count_use(struct session_cache_counters *counters, enum session_use use)
+static void count_use(struct session_cache_counters *counters, enum session_use use, int64_t cpu_us)
 {
+    uint64_t spent_us = cpu_us > 0 ? (uint64_t)cpu_us : 0;
     switch (use) {
     case SESSION_USE_RESUMED:
         counters->resumed++;
+        counters->cpu_resumed_us += spent_us;
         break;
     case SESSION_USE_REFUSED:
         counters->refused++;
+        counters->cpu_full_us += spent_us;
         break;
     case SESSION_USE_FAILED:
         counters->failed++;
         break;
     case SESSION_USE_FULL:
         counters->full++;
+        counters->cpu_full_us += spent_us;
+        break;
+    }
+}
+
+static void count_miss_locked(struct stripe *stripe, struct entry *entry, enum session_miss miss)
+{
+    COUNT(stripe, entry, misses);
+    switch (miss) {
+    case SESSION_HIT:
+        break;
+    case SESSION_MISS_FIRST:
+        COUNT(stripe, entry, missed_first);
+        break;
+    case SESSION_MISS_NO_TICKET:
+        COUNT(stripe, entry, missed_no_ticket);
+        break;
+    case SESSION_MISS_USED_UP:
+        COUNT(stripe, entry, missed_used_up);
+        break;
+    case SESSION_MISS_EXPIRED:
+        COUNT(stripe, entry, missed_expired);
         break;
     }
 }

@@ -73,8 +73,9 @@ struct session_key session_key_make(const struct session_key_parts *parts);
 
 enum session_miss {
     SESSION_HIT,
-    SESSION_MISS_UNKNOWN, /* this destination never gave a session that was stored */
-    SESSION_MISS_USED_UP, /* all were taken or refused, or it is known never to resume */
+    SESSION_MISS_FIRST,     /* nothing is known of it: first contact, or evicted since */
+    SESSION_MISS_NO_TICKET, /* it was spoken to and gave no session that could be stored */
+    SESSION_MISS_USED_UP,   /* all were taken or refused, or it is known never to resume */
     SESSION_MISS_EXPIRED
 };
 
@@ -90,8 +91,8 @@ SSL_SESSION *session_cache_take(struct session_cache *cache, const struct sessio
                                 int64_t now_ms, enum session_miss *out_miss);
 /* How the handshake ended that offered `session` (borrowed; NULL: none was offered). A resumed
  * handshake failure, or a full handshake although one was offered, drops that session. label as in
- * session_cache_put. Makes an entry for the destination's counters if there is room, but evicts
- * nobody for it. */
+ * session_cache_put. cpu_us: what the handshake cost this side. Makes an entry for the
+ * destination's counters if there is room, but evicts nobody for it. */
 enum session_use {
     SESSION_USE_RESUMED, /* the session was accepted */
     SESSION_USE_REFUSED, /* a session was offered, the handshake was a full one */
@@ -99,13 +100,21 @@ enum session_use {
     SESSION_USE_FULL     /* none was offered, the handshake succeeded */
 };
 void session_cache_report(struct session_cache *cache, const struct session_key *key,
-                          const char *label, SSL_SESSION *session, enum session_use use);
+                          const char *label, SSL_SESSION *session, enum session_use use,
+                          int64_t cpu_us);
+/* Drops destinations with their sessions and counters: those for which wanted(ctx, label) says so;
+ * wanted NULL: all. Returns how many. The stripe is locked during wanted(). */
+size_t session_cache_flush(struct session_cache *cache,
+                           bool (*wanted)(const void *ctx, const char *label), const void *ctx);
 
 /* lookups = hits + misses. expired, stored, unwanted: sessions; evicted: destinations. A
  * destination's own counters begin when it gets its entry: its first look-up is in the totals
  * only. */
 struct session_cache_counters {
     uint64_t lookups, hits, misses, resumed, refused, failed, full, expired, evicted, stored;
+    /* Why there was a miss; their sum is misses. */
+    uint64_t missed_first, missed_no_ticket, missed_used_up, missed_expired;
+    uint64_t cpu_full_us, cpu_resumed_us; /* of handshakes that ended well, this side's CPU */
     uint64_t relent;   /* hits that lent a TLS 1.3 ticket which had been used before */
     uint64_t unwanted; /* given by destinations known never to resume, and not stored */
     uint64_t entries, sessions, never_resume; /* now; never_resume: destinations */

@@ -32,7 +32,7 @@ static void ask(const char *label, unsigned times)
     struct session_key_parts parts = {.destination = bytes_of(label)};
     struct session_key key = session_key_make(&parts);
     enum session_miss miss;
-    session_cache_report(cache, &key, label, NULL, SESSION_USE_FULL);
+    session_cache_report(cache, &key, label, NULL, SESSION_USE_FULL, 0);
     for (unsigned i = 0; i < times; i++)
         assert_null(session_cache_take(cache, &key, 0, &miss));
 }

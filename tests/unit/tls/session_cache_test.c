@@ -138,9 +138,9 @@ static void tls12_sessions_are_lent_until_refused_and_only_the_newest_is_kept(vo
     session_cache_put(cache, &key, "one", b, 0);
     assert_int_equal(counters_of(cache).sessions, 1);
     expect_take(cache, &key, 1, b, SESSION_HIT);
-    session_cache_report(cache, &key, "one", b, SESSION_USE_RESUMED);
+    session_cache_report(cache, &key, "one", b, SESSION_USE_RESUMED, 7);
     expect_take(cache, &key, 1, b, SESSION_HIT);
-    session_cache_report(cache, &key, "one", b, SESSION_USE_REFUSED);
+    session_cache_report(cache, &key, "one", b, SESSION_USE_REFUSED, 7);
     expect_take(cache, &key, 1, NULL, SESSION_MISS_USED_UP);
     session_cache_free(cache);
 }
@@ -154,7 +154,7 @@ static void a_failed_handshake_drops_the_session_that_was_offered(void **state)
     session_cache_put(cache, &key, "one", a, 0);
     enum session_miss miss;
     SSL_SESSION *lent = session_cache_take(cache, &key, 1, &miss);
-    session_cache_report(cache, &key, "one", lent, SESSION_USE_FAILED);
+    session_cache_report(cache, &key, "one", lent, SESSION_USE_FAILED, 7);
     SSL_SESSION_free(lent);
     expect_take(cache, &key, 1, NULL, SESSION_MISS_USED_UP);
     assert_int_equal(counters_of(cache).failed, 1);
@@ -192,7 +192,7 @@ static void a_session_without_lifetime_or_ticket_is_not_stored(void **state)
     SSL_SESSION_set_timeout(no_ticket, 100);
     session_cache_put(cache, &key, "one", no_ticket, 0);
     assert_int_equal(counters_of(cache).stored, 0);
-    expect_take(cache, &key, 0, NULL, SESSION_MISS_UNKNOWN);
+    expect_take(cache, &key, 0, NULL, SESSION_MISS_FIRST);
     session_cache_free(cache);
 }
 
@@ -206,7 +206,7 @@ static void the_least_recently_used_destination_is_evicted(void **state)
     session_cache_put(cache, &two, "two", b, 0);
     expect_take(cache, &one, 1, a, SESSION_HIT);
     session_cache_put(cache, &three, "three", c, 2);
-    expect_take(cache, &two, 3, NULL, SESSION_MISS_UNKNOWN);
+    expect_take(cache, &two, 3, NULL, SESSION_MISS_FIRST);
     expect_take(cache, &one, 3, a, SESSION_HIT);
     expect_take(cache, &three, 3, c, SESSION_HIT);
     struct session_cache_counters counters = counters_of(cache);
@@ -228,7 +228,7 @@ static void never_holds_more_destinations_than_entries(void **state)
         for (unsigned n = 0; n < 5000; n++) {
             struct session_key key = key_of(n);
             session_cache_put(cache, &key, "n", tls12(), 0);
-            session_cache_report(cache, &key, "n", NULL, SESSION_USE_FULL);
+            session_cache_report(cache, &key, "n", NULL, SESSION_USE_FULL, 7);
         }
         struct session_cache_counters counters = counters_of(cache);
         /* 5000 keys fill every stripe, so the shares must add up to the whole. */
@@ -245,8 +245,8 @@ static void no_entries_switches_it_off_and_still_counts(void **state)
     struct session_cache *cache = make_cache(0, 4, 0);
     struct session_key key = key_of(1);
     session_cache_put(cache, &key, "one", tls12(), 0);
-    expect_take(cache, &key, 1, NULL, SESSION_MISS_UNKNOWN);
-    session_cache_report(cache, &key, "one", NULL, SESSION_USE_FULL);
+    expect_take(cache, &key, 1, NULL, SESSION_MISS_FIRST);
+    session_cache_report(cache, &key, "one", NULL, SESSION_USE_FULL, 7);
     struct session_cache_counters counters = counters_of(cache);
     assert_int_equal(counters.entries, 0);
     assert_int_equal(counters.misses, 1);
@@ -261,7 +261,7 @@ static void refuse_once(struct session_cache *cache, const struct session_key *k
     enum session_miss miss;
     SSL_SESSION *session = session_cache_take(cache, key, 1, &miss);
     assert_non_null(session);
-    session_cache_report(cache, key, "one", session, use);
+    session_cache_report(cache, key, "one", session, use, 7);
     SSL_SESSION_free(session);
 }
 
@@ -344,12 +344,12 @@ static void counts_per_destination_and_in_total(void **state)
     struct session_cache *cache = make_cache(16, 4, 4);
     struct session_key key = key_of(1);
     SSL_SESSION *a = tls12();
-    session_cache_report(cache, &key, "mx.example.net [192.0.2.1]:25", NULL, SESSION_USE_FULL);
+    session_cache_report(cache, &key, "mx.example.net [192.0.2.1]:25", NULL, SESSION_USE_FULL, 7);
     session_cache_put(cache, &key, "another", a, 0);
     expect_take(cache, &key, 1, a, SESSION_HIT);
-    session_cache_report(cache, &key, "another", a, SESSION_USE_RESUMED);
+    session_cache_report(cache, &key, "another", a, SESSION_USE_RESUMED, 7);
     expect_take(cache, &key, 1, a, SESSION_HIT);
-    session_cache_report(cache, &key, "another", a, SESSION_USE_REFUSED);
+    session_cache_report(cache, &key, "another", a, SESSION_USE_REFUSED, 7);
     expect_take(cache, &key, 1, NULL, SESSION_MISS_USED_UP);
     struct listing listing = {0};
     session_cache_each(cache, note_destination, &listing);
@@ -360,12 +360,63 @@ static void counts_per_destination_and_in_total(void **state)
     const struct session_cache_counters expected = {.lookups = 3,
                                                     .hits = 2,
                                                     .misses = 1,
+                                                    .missed_used_up = 1,
+                                                    .cpu_full_us = 14,
+                                                    .cpu_resumed_us = 7,
                                                     .resumed = 1,
                                                     .refused = 1,
                                                     .full = 1,
                                                     .stored = 1,
                                                     .entries = 1};
     assert_memory_equal(&total, &expected, sizeof total);
+    session_cache_free(cache);
+}
+
+static void each_miss_has_its_reason(void **state)
+{
+    (void)state;
+    struct session_cache *cache = make_cache(16, 4, 1);
+    struct session_key key = key_of(1);
+    expect_take(cache, &key, 0, NULL, SESSION_MISS_FIRST);
+    session_cache_report(cache, &key, "one", NULL, SESSION_USE_FULL, 7);
+    expect_take(cache, &key, 0, NULL, SESSION_MISS_NO_TICKET);
+    session_cache_put(cache, &key, "one", make_session(TLS1_2_VERSION, 1), 0);
+    expect_take(cache, &key, 1000, NULL, SESSION_MISS_EXPIRED);
+    expect_take(cache, &key, 1000, NULL, SESSION_MISS_USED_UP);
+    struct session_cache_counters counters = counters_of(cache);
+    assert_int_equal(counters.missed_first, 1);
+    assert_int_equal(counters.missed_no_ticket, 1);
+    assert_int_equal(counters.missed_expired, 1);
+    assert_int_equal(counters.missed_used_up, 1);
+    assert_int_equal(counters.misses, 4);
+    session_cache_free(cache);
+}
+
+static bool is_labelled(const void *wanted, const char *label)
+{
+    return strcmp(wanted, label) == 0;
+}
+
+static void a_flush_drops_what_it_names_or_all(void **state)
+{
+    (void)state;
+    struct session_cache *cache = make_cache(64, 4, 4);
+    for (unsigned i = 0; i < 20; i++) {
+        struct session_key key = key_of(i);
+        session_cache_put(cache, &key, i % 2 ? "odd" : "even", tls12(), 0);
+    }
+    assert_int_equal(session_cache_flush(cache, is_labelled, "none"), 0);
+    assert_int_equal(session_cache_flush(cache, is_labelled, "odd"), 10);
+    assert_int_equal(counters_of(cache).sessions, 10);
+    struct session_key even = key_of(2);
+    enum session_miss miss;
+    SSL_SESSION *session = session_cache_take(cache, &even, 1, &miss);
+    assert_non_null(session);
+    SSL_SESSION_free(session);
+    assert_int_equal(session_cache_flush(cache, NULL, NULL), 10);
+    assert_int_equal(counters_of(cache).entries, 0);
+    assert_int_equal(counters_of(cache).sessions, 0);
+    expect_take(cache, &even, 1, NULL, SESSION_MISS_FIRST);
     session_cache_free(cache);
 }
 
@@ -391,7 +442,7 @@ static void a_report_evicts_nobody(void **state)
     struct session_key one = key_of(1), two = key_of(2);
     SSL_SESSION *a = tls12();
     session_cache_put(cache, &one, "one", a, 0);
-    session_cache_report(cache, &two, "two", NULL, SESSION_USE_FULL);
+    session_cache_report(cache, &two, "two", NULL, SESSION_USE_FULL, 7);
     expect_take(cache, &one, 1, a, SESSION_HIT);
     assert_int_equal(counters_of(cache).full, 1);
     session_cache_free(cache);
@@ -411,7 +462,7 @@ static void *hammer(void *arg)
         enum session_use use = !session             ? SESSION_USE_FULL
                                : (random & 64) != 0 ? SESSION_USE_RESUMED
                                                     : SESSION_USE_REFUSED;
-        session_cache_report(cache, &key, "hammered", session, use);
+        session_cache_report(cache, &key, "hammered", session, use, 7);
         SSL_SESSION_free(session);
         if (use != SESSION_USE_RESUMED || (random & 128) != 0)
             session_cache_put(cache, &key, "hammered", (random & 32) != 0 ? tls13() : tls12(), i);
@@ -475,6 +526,8 @@ int main(void)
         cmocka_unit_test(handshakes_broken_by_a_session_are_learned_sooner),
         cmocka_unit_test(a_resumption_forgives_earlier_refusals),
         cmocka_unit_test(counts_per_destination_and_in_total),
+        cmocka_unit_test(each_miss_has_its_reason),
+        cmocka_unit_test(a_flush_drops_what_it_names_or_all),
         cmocka_unit_test(a_long_label_is_cut),
         cmocka_unit_test(a_report_evicts_nobody),
         cmocka_unit_test(keeps_its_books_under_four_threads),
