@@ -27,6 +27,7 @@ struct tls_settings {
     enum tls_version_setting minimum_version, maximum_version;
     unsigned identity; /* index of its config_tls_identity() */
 };
+enum durability { DURABILITY_NONE, DURABILITY_GROUP, DURABILITY_STRICT };
 
 /* What holds for the mail of a recipient domain: global values overlaid by the matching
  * `destination` sections
@@ -59,8 +60,9 @@ struct config {
         size_t max_recipients;
     } pickup;
     struct {
-        bool sync; /* durability: group; false: none */
+        enum durability durability;
         int64_t commit_interval_ms;
+        int64_t commit_lag_ms;       /* group: outcomes that are older make deliveries wait */
         size_t active_messages;      /* loaded at once */
         uint64_t content_memory;     /* octets of content held at once */
         uint64_t content_inline_max; /* larger files are streamed */
@@ -128,6 +130,10 @@ void config_tls_identity(const struct config *config, unsigned identity,
                          struct tls_context_options *out);
 /* Whether the sessions of any destination are to be written down. */
 bool config_wants_transcripts(const struct config *config);
+static inline bool config_syncs(const struct config *config)
+{
+    return config->queue.durability != DURABILITY_NONE;
+}
 /* The effective configuration, in a form that config_parse() reads back to the same. */
 void config_print(const struct config *config, struct buffer *out);
 

@@ -13,7 +13,7 @@
 
 enum { PATH_LEN_MAX = 4000 };
 
-static const char *const durabilities[] = {"none", "group", NULL};
+static const char *const durabilities[] = {"none", "group", "strict", NULL};
 static const char *const in_doubts[] = {"retry", "hold", NULL};
 static const char *const long_lines[] = {"fold", "send", "bounce", NULL};
 /* By enum tls_level, and "wrapper" behind them: TLS_SETTING_WRAPPER. */
@@ -46,10 +46,12 @@ const struct config_option config_options[] = {
     {"pickup", "max_recipients", OPTION_NUMBER, AT(pickup.max_recipients), 1, 1000000, "10000", NULL, NULL,
      "Files that name more recipients go to bad/."},
 
-    {"queue", "durability", OPTION_CHOICE, AT(queue.sync), 0, 0, "group", durabilities, "strict",
-     "group: outcomes survive a power cut within commit_interval. none: they survive only the end of the process, for benchmarks."},
+    {"queue", "durability", OPTION_CHOICE, AT(queue.durability), 0, 0, "group", durabilities, NULL,
+     "group: outcomes survive a power cut within commit_interval. strict: that a message is about to be sent survives one, before it is. none: nothing does, only the end of the process, for benchmarks. docs/journal.md says what may be lost."},
     {"queue", "commit_interval", OPTION_DURATION, AT(queue.commit_interval_ms), 1, MS(10), "10ms", NULL, NULL,
-     "How long outcomes are gathered before they are made durable together."},
+     "How long outcomes are gathered before they are made durable together; strict does not wait."},
+    {"queue", "commit_lag", OPTION_DURATION, AT(queue.commit_lag_ms), MS(0) + 10, MS(60), "1s", NULL, NULL,
+     "group: when outcomes could not be made durable for longer, each delivery waits for a commit until they are."},
     {"queue", "active_messages", OPTION_NUMBER, AT(queue.active_messages), 1, 10000000, "20000", NULL, NULL,
      "Messages loaded at once; the rest waits as bare index entries."},
     {"queue", "content_memory", OPTION_SIZE, AT(queue.content_memory), MIB(1), INT64_C(1) << 40, "256M", NULL, NULL,

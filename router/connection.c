@@ -73,6 +73,13 @@ void connection_open(struct worker *worker, struct site *site)
     connection_begin_attempt(connection);
 }
 
+static void forget_wait(struct connection *connection)
+{
+    if (connection->wait)
+        connection->wait->connection = NULL; /* it is freed when it comes back */
+    connection->wait = NULL;
+}
+
 /* Everything that belongs to one socket, so that the connection may go on to another host. */
 void connection_drop_session(struct connection *connection)
 {
@@ -93,6 +100,8 @@ void connection_drop_session(struct connection *connection)
     connection->fd = -1;
     connection->has_tls = false;
     connection->num_deliveries = 0;
+    forget_wait(connection);
+    connection->intent = INTENT_NONE;
     connection->body = bytes_make(NULL, 0);
     buffer_fini(&connection->out);
 }
@@ -260,6 +269,13 @@ void connection_lose(struct connection *connection, enum trouble trouble, const 
 {
     smtp_session_trouble(&connection->session, trouble, detail);
     connection->want = SMTP_WANT_CLOSE;
+    if (connection->intent == INTENT_STORED)
+        return;
+    /* MAIL to BDAT may stand there, whose intent is not durable and whose content will not follow.
+     */
+    forget_wait(connection);
+    connection->intent = INTENT_NONE;
+    buffer_clear(&connection->out);
 }
 
 /* Moves commands into the channel, which sends only what it has no room for. */
@@ -419,6 +435,35 @@ void connection_say_goodbye(struct connection *connection)
         (void)send_out(connection);
 }
 
+/* True when the session's want may have changed. */
+static bool may_send_content(struct connection *connection)
+{
+    switch (connection_begins_content(connection)) {
+    case INTENT_STORED:
+        return pump_body(connection);
+    case INTENT_WAITS:
+        /* Deaf meanwhile: what the peer says now is heard in connection_committed(). */
+        wait_for(connection, 0);
+        return false;
+    case INTENT_NONE:
+        break;
+    }
+    return true;
+}
+
+void connection_committed(struct connection *connection, int error)
+{
+    CHECK(connection->intent == INTENT_WAITS);
+    connection->wait = NULL;
+    if (error)
+        connection_lose(connection, TROUBLE_NOT_RECORDED, strerror(error));
+    else if (!hear_early_end(connection))
+        connection->intent = INTENT_STORED;
+    else
+        buffer_clear(&connection->out); /* as connection_lose() */
+    connection_pump(connection);
+}
+
 /* Drives the session until it waits for the network or the connection is done with. */
 void connection_pump(struct connection *connection)
 {
@@ -429,7 +474,7 @@ void connection_pump(struct connection *connection)
             goes_on = pump_commands(connection);
             break;
         case SMTP_WANT_BODY:
-            goes_on = !connection_begins_content(connection) || pump_body(connection);
+            goes_on = may_send_content(connection);
             break;
         case SMTP_WANT_TLS:
             connection_start_tls(connection);
@@ -448,7 +493,11 @@ static void on_ready(struct loop_fd *watch, unsigned events)
     struct connection *connection = container_of(watch, struct connection, watch);
     if (connection->state == CONNECTION_HANDSHAKE)
         connection_continue_tls(connection);
-    else if (connection->state == CONNECTION_IDLE) {
+    else if (connection->intent == INTENT_WAITS) {
+        /* Asked for nothing, so this is an error or a hang-up, and nothing was sent. */
+        connection_lose(connection, TROUBLE_LOST, "the peer closed the connection");
+        connection_pump(connection);
+    } else if (connection->state == CONNECTION_IDLE) {
         /* Nothing is expected: a ticket is read and forgotten, 421 or EOF ends it without
          * consequence. */
         if (read_some(connection) && connection->want != SMTP_WANT_IDLE)

@@ -23,6 +23,8 @@ enum connection_state {
     CONNECTION_CLOSED
 };
 
+enum intent_state { INTENT_NONE, INTENT_WAITS /* for a commit */, INTENT_STORED };
+
 struct connection {
     struct loop_garbage garbage;
     struct connection *prev; /* in worker->connections */
@@ -45,7 +47,9 @@ struct connection {
     struct buffer out; /* commands to be sent */
     struct bytes body; /* content handed out by the session and not yet taken by the channel */
     enum smtp_want want_after_body;
-    struct timer timer; /* the wait under way: reply, handshake, idle */
+    enum intent_state intent; /* of the transaction under way */
+    struct commit_wait *wait; /* borrowed, while intent is INTENT_WAITS */
+    struct timer timer;       /* the wait under way: reply, handshake, idle */
 
     bool in_transaction;   /* smtp_session_begin() was called for the delivery on this session */
     bool ready;            /* counted by the site as a working session */
@@ -80,9 +84,12 @@ void connection_stop(struct connection *connection, bool now);
 
 /* Between the files of this room. connection_delivery.c: */
 void connection_begin_attempt(struct connection *connection);
-/* Before the first octet of content: stores the intent. False: it cannot be stored, and the session
- * wants CLOSE. */
-bool connection_begins_content(struct connection *connection);
+/* Before the first octet of content: stores the intent, and has it wait for a commit where it must.
+ * INTENT_STORED: content may go. INTENT_WAITS: connection_committed() goes on. INTENT_NONE: it
+ * cannot be stored, and the session wants CLOSE. */
+enum intent_state connection_begins_content(struct connection *connection);
+/* The commit that the intent waited for worked, or failed with that errno. */
+void connection_committed(struct connection *connection, int error);
 /* IDLE or CLOSE was wanted while a delivery was under way. Returns true when there is something to
  * pump. */
 bool connection_transaction_ended(struct connection *connection);

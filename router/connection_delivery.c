@@ -203,30 +203,36 @@ static bool begin_transaction(struct connection *connection)
     if (!delivery->trace.stamps.ready_us)
         delivery->trace.stamps.ready_us = loop->now_us;
     connection->in_transaction = true;
+    connection->intent = INTENT_NONE;
     connection->want = smtp_session_begin(&connection->session, delivery, connection->content_fd,
                                           &connection->out, loop->now_ms);
     return true;
 }
 
-bool connection_begins_content(struct connection *connection)
+enum intent_state connection_begins_content(struct connection *connection)
 {
     struct worker *worker = connection->worker;
     struct delivery *delivery = connection->delivery;
     const struct message *message = delivery->message;
-    if (connection->session.body_started)
-        return true;
+    if (connection->intent != INTENT_NONE)
+        return connection->intent;
     uint32_t num = 0;
     uint32_t *indexes = worker_indexes(worker, delivery->num_recipients);
     for (uint32_t i = 0; i < delivery->num_recipients; i++)
         if (smtp_session_awaits(&connection->session, i))
             indexes[num++] = delivery->recipients[i].index;
     connection->want_after_body = SMTP_WANT_BODY;
-    if (journal_append_intent(worker->services->journal, message->id, message->path,
-                              &message->identity, delivery->attempt, indexes, num))
-        return true;
-    connection_lose(connection, TROUBLE_NOT_RECORDED, strerror(errno));
-    buffer_clear(&connection->out); /* BDAT may stand there, whose content will not follow */
-    return false;
+    if (!journal_append_intent(worker->services->journal, message->id, message->path,
+                               &message->identity, delivery->attempt, indexes, num)) {
+        connection_lose(connection, TROUBLE_NOT_RECORDED, strerror(errno));
+        return INTENT_NONE;
+    }
+    connection->intent = INTENT_STORED;
+    if (commit_gate_is_closed(worker->services->commit_gate, worker->loop.now_ms)) {
+        connection->intent = INTENT_WAITS;
+        connection->wait = worker_wait_for_commit(worker, connection);
+    }
+    return connection->intent;
 }
 
 static bool may_carry_more(const struct connection *connection)

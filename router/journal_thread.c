@@ -92,7 +92,7 @@ static void write_report(struct journal_thread *thread, struct message *message)
     message->reports = report_compose(message, config, spool, clock_wall_ms(), &dsn);
     if (message->reports) {
         dsn_name(message->id, message->event, name);
-        rc = spool_write_draft(spool, name, buffer_bytes(&dsn), config->queue.sync);
+        rc = spool_write_draft(spool, name, buffer_bytes(&dsn), config_syncs(config));
         message->has_draft = rc == 0;
     }
     buffer_fini(&dsn);
@@ -118,7 +118,7 @@ static bool publish_reports(struct journal_thread *thread)
         m->has_draft = rc != 0;
         thread->new_is_dirty = true;
     }
-    if (rc == 0 && thread->new_is_dirty && thread->services.config->queue.sync)
+    if (rc == 0 && thread->new_is_dirty && config_syncs(thread->services.config))
         rc = spool_sync_new(spool);
     thread->new_is_dirty &= rc != 0;
     if (rc < 0)
@@ -137,8 +137,9 @@ static bool write_reports(struct journal_thread *thread)
             write_report(thread, m);
         any |= m->has_draft;
     }
-    int rc =
-        any && thread->services.config->queue.sync ? spool_sync_drafts(thread->services.spool) : 0;
+    int rc = any && config_syncs(thread->services.config)
+                 ? spool_sync_drafts(thread->services.spool)
+                 : 0;
     if (rc < 0)
         pause_for_files(thread, -rc);
     return rc == 0;
@@ -177,7 +178,7 @@ static bool prepare(struct journal_thread *thread)
 static int sync_move(struct journal_thread *thread, const char *from, const char *to)
 {
     const struct spool *spool = thread->services.spool;
-    if (!thread->services.config->queue.sync)
+    if (!config_syncs(thread->services.config))
         return 0;
     int error = spool_sync_folder_of(spool, to);
     return error == 0 ? spool_sync_folder_of(spool, from) : error;
@@ -192,7 +193,7 @@ static int move_to_stay(struct journal_thread *thread, struct message *message)
         if (strcmp(message->path, to) == 0)
             return 0;
         int rc = spool_move(spool, message->path, to, &message->identity,
-                            thread->services.config->queue.sync);
+                            config_syncs(thread->services.config));
         if (rc < 0)
             return rc;
         message->is_moved = true;
@@ -236,7 +237,7 @@ static void sync_folders(struct journal_thread *thread, struct message *first)
     const char *synced = NULL;
     size_t synced_len = 0;
     int error = 0;
-    if (!thread->services.config->queue.sync)
+    if (!config_syncs(thread->services.config))
         return;
     for (struct message *m = first; m; m = m->next) {
         const char *slash = strrchr(m->path, '/');
@@ -298,6 +299,19 @@ static void hand_back_deliveries(struct journal_thread *thread)
     }
 }
 
+static void hand_back_waits(struct journal_thread *thread, int error)
+{
+    struct commit_wait *wait = thread->first_wait;
+    thread->first_wait = NULL;
+    while (wait) {
+        struct commit_wait *next = wait->next;
+        wait->error = error;
+        wait->item.kind = WORKER_COMMITTED;
+        mailbox_post(wait->worker, &wait->item);
+        wait = next;
+    }
+}
+
 /* The journal as a whole after a commit: whether attempts may begin. */
 static void judge_journal(struct journal_thread *thread)
 {
@@ -319,12 +333,14 @@ static bool commit(struct journal_thread *thread)
     int64_t began_us = clock_mono_us();
     int rc = journal_commit(thread->services.journal);
     atomic_store(&thread->commit_us, clock_mono_us() - began_us);
+    hand_back_waits(thread, -rc);
     if (rc < 0)
         pause_for_journal(thread, -rc);
     if (rc < 0 || !prepared)
         return false;
     judge_journal(thread);
     atomic_store(&thread->pending_since_ms, 0);
+    commit_gate_end(thread->services.commit_gate, thread->loop.now_ms);
     hand_back_deliveries(thread);
     if (!publish_reports(thread))
         return false;
@@ -347,6 +363,7 @@ static void on_commit_due(struct timer *timer, int64_t now_ms)
     thread->committing = true;
     mailbox_drain(&thread->mailbox);
     thread->committing = false;
+    commit_gate_begin(thread->services.commit_gate);
     bool committed = commit(thread);
     if (thread->stopping)
         loop_stop(&thread->loop);
@@ -355,14 +372,17 @@ static void on_commit_due(struct timer *timer, int64_t now_ms)
 }
 
 /* Commits at once when the last commit is long enough ago, else when the interval has passed: an
- * idle router answers quickly, a busy one gathers. */
+ * idle router answers quickly, a busy one gathers. With strict, where connections wait, what came
+ * during a commit is gathered and no more. */
 static void on_batch_end(void *ctx)
 {
     struct journal_thread *thread = ctx;
     if (thread->committing || timer_is_armed(&thread->commit_timer))
         return;
     atomic_store(&thread->pending_since_ms, thread->loop.now_ms);
-    int64_t due_ms = thread->last_commit_ms + thread->services.config->queue.commit_interval_ms;
+    const struct config *config = thread->services.config;
+    bool gathers = config->queue.durability != DURABILITY_STRICT;
+    int64_t due_ms = thread->last_commit_ms + (gathers ? config->queue.commit_interval_ms : 0);
     arm_commit(thread, due_ms > thread->loop.now_ms ? due_ms : thread->loop.now_ms);
 }
 
@@ -382,11 +402,19 @@ static void add_message(struct journal_thread *thread, struct message *message)
     keep_message(thread, message);
 }
 
+static void add_wait(struct journal_thread *thread, struct commit_wait *wait)
+{
+    wait->next = thread->first_wait;
+    thread->first_wait = wait;
+}
+
 static void on_item(void *ctx, struct mailbox_item *item)
 {
     struct journal_thread *thread = ctx;
     if (item->kind == JOURNAL_THREAD_STOP)
         thread->stopping = true;
+    else if (item->kind == COMMIT_WAIT)
+        add_wait(thread, container_of(item, struct commit_wait, item));
     else if (item->kind == DELIVERY_ATTEMPTED)
         add_delivery(thread, container_of(item, struct delivery, item));
     else

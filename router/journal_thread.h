@@ -12,6 +12,9 @@
  * nor doubles the report: recovery publishes a draft that the journal knows and drops one that it
  * does not.
  *
+ * Waits (COMMIT_WAIT) come from workers whose intents must be durable before content leaves; they
+ * go back after each try of a commit, with its result.
+ *
  * An error of the disk (pause_error_is_of_the_system()) keeps here what it concerns, tries again
  * each second and pauses the router meanwhile (pauses.h): nothing is forgotten. Any other error
  * goes back with the message. */
@@ -28,6 +31,7 @@ struct journal_thread_services {
     const struct spool *spool;
     struct journal *journal;
     struct mailbox *dispatcher;
+    struct commit_gate *commit_gate;
     struct pauses *pauses;
 };
 
@@ -40,7 +44,8 @@ struct journal_thread {
     int64_t last_commit_ms;
     struct delivery *first_delivery; /* attempted, in order */
     struct delivery *last_delivery;
-    struct message *first_message; /* decided, in order */
+    struct commit_wait *first_wait; /* to go back after the next try of a commit */
+    struct message *first_message;  /* decided, in order */
     struct message *last_message;
     bool wants_room; /* of the journal: no further segment could be made */
     int files_error; /* of this commit: why files could not be moved, removed, written or synced */

@@ -31,6 +31,7 @@ struct router {
     struct journal *journal;
     struct pauses pauses;
     struct tls_context **tls_contexts; /* owned array of owned contexts, one per identity */
+    struct commit_gate commit_gate;
     struct session_cache *session_cache;
     struct tls_broken_hosts *broken_hosts;
     struct resolver *resolver;
@@ -165,7 +166,9 @@ static void claim(void *ctx, const struct file_identity *identity)
 static bool init_threads(struct router *router)
 {
     const struct config *config = router->config;
+    commit_gate_init(&router->commit_gate, config);
     struct journal_thread_services journal_services = {
+        .commit_gate = &router->commit_gate,
         .config = config,
         .spool = &router->spool,
         .journal = router->journal,
@@ -197,6 +200,7 @@ static bool init_threads(struct router *router)
         .ctx = router,
     };
     router->worker_services = (struct worker_services){
+        .commit_gate = &router->commit_gate,
         .config = config,
         .spool = &router->spool,
         .journal = router->journal,
@@ -254,7 +258,7 @@ static int open_spool(struct router *router, struct waiting_set *known)
         log_error("%s", why);
         return EX_CANTCREAT;
     }
-    struct journal_options options = {.sync = router->config->queue.sync};
+    struct journal_options options = {.sync = config_syncs(router->config)};
     router->journal = journal_open(&router->spool, &options, waiting_set_on_live, known, why);
     if (!router->journal) {
         log_error("%s", why);

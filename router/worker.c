@@ -35,7 +35,7 @@ static void on_wake(struct worker *worker, struct site_wake *wake)
 
 static void end_if_done(struct worker *worker)
 {
-    if (worker->stopping && worker->num_connections == 0)
+    if (worker->stopping && worker->num_connections == 0 && worker->num_waits == 0)
         loop_stop(&worker->loop);
 }
 
@@ -60,9 +60,34 @@ static void on_grace_over(struct timer *timer, int64_t now_ms)
     stop_connections(container_of(timer, struct worker, grace_timer), true);
 }
 
+struct commit_wait *worker_wait_for_commit(struct worker *worker, struct connection *connection)
+{
+    struct commit_wait *wait = mem_zalloc(1, sizeof *wait);
+    wait->worker = &worker->mailbox;
+    wait->connection = connection;
+    wait->item.kind = COMMIT_WAIT;
+    worker->num_waits++;
+    mailbox_post(worker->services->journal_thread, &wait->item);
+    return wait;
+}
+
+static void on_committed(struct worker *worker, struct commit_wait *wait)
+{
+    CHECK(worker->num_waits > 0);
+    worker->num_waits--;
+    if (wait->connection)
+        connection_committed(wait->connection, wait->error);
+    free(wait);
+    end_if_done(worker);
+}
+
 static void on_item(void *ctx, struct mailbox_item *item)
 {
     struct worker *worker = ctx;
+    if (item->kind == WORKER_COMMITTED) {
+        on_committed(worker, container_of(item, struct commit_wait, item));
+        return;
+    }
     if (item->kind != WORKER_STOP) {
         on_wake(worker, container_of(item, struct site_wake, item));
         return;
@@ -160,6 +185,7 @@ void worker_finish_delivery(struct worker *worker, struct delivery *delivery)
 {
     /* Here and not in the journal thread: between the reply and this store a crash leaves doubt. */
     delivery->recorded = delivery_record(delivery, worker->services->journal);
+    commit_gate_stored(worker->services->commit_gate, worker->loop.now_ms);
     delivery->item.kind = DELIVERY_ATTEMPTED;
     mailbox_post(worker->services->journal_thread, &delivery->item);
 }

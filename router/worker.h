@@ -7,6 +7,7 @@
 #define SLUICE_ROUTER_WORKER_H
 
 #include "base/log.h"
+#include "router/commit_gate.h"
 #include "router/pauses.h"
 #include "router/site_pool.h"
 #include "tls/broken_hosts.h"
@@ -19,7 +20,8 @@ struct worker_services {
     const struct config *config;
     const struct spool *spool;
     struct journal *journal;
-    struct tls_context **tls_contexts;   /* by settings->tls.identity */
+    struct tls_context **tls_contexts; /* by settings->tls.identity */
+    struct commit_gate *commit_gate;
     struct session_cache *session_cache; /* NULL: switched off */
     struct tls_broken_hosts *broken_hosts;
     struct site_pool *site_pool;
@@ -29,7 +31,7 @@ struct worker_services {
     struct pauses *pauses;
 };
 
-enum delivery_item_kind { DELIVERY_ATTEMPTED = 1, DELIVERY_RETURNED };
+enum delivery_item_kind { DELIVERY_ATTEMPTED = 1, DELIVERY_RETURNED, COMMIT_WAIT };
 
 struct worker {
     const struct worker_services *services;
@@ -39,6 +41,7 @@ struct worker {
     struct mailbox mailbox;
     struct connection *connections; /* list of all */
     unsigned num_connections;
+    unsigned num_waits; /* at the journal thread */
     bool stopping;
     struct timer grace_timer;
     struct mailbox_item stop_item;
@@ -63,6 +66,8 @@ void worker_finish_delivery(struct worker *worker, struct delivery *delivery);
 /* False: its outcome could not be recorded now (pauses.h), so it was handed back. */
 bool worker_may_begin(struct worker *worker, struct delivery *delivery)
     __attribute__((warn_unused_result));
+/* Sends a wait for the next commit on its way; it comes back to connection_committed(). */
+struct commit_wait *worker_wait_for_commit(struct worker *worker, struct connection *connection);
 void worker_connection_gone(struct worker *worker);
 /* Scratch for num recipient indexes, valid until the next call. */
 uint32_t *worker_indexes(struct worker *worker, uint32_t num);

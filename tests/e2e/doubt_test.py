@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from bugs import BUGS, Good
-from harness import EX_OK, EX_TEMPFAIL, Router, message, wait_for
+from harness import BUILD, EX_OK, EX_TEMPFAIL, SANITIZED, Router, message, wait_for
 from peer import Peer
 
 AT_ONCE = {"minimum": "1s", "maximum": "1s", "jitter_percent": 0}
@@ -109,3 +109,72 @@ def test_a_file_that_somebody_puts_into_hold_stays_there(tmp_path):
         assert "not a queue id; it is left alone" in result.stderr
         assert len(peer.messages) == 1
         assert {row["held"] for row in router.queue()} == {"operator"}
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's runtime wants to be preloaded first")
+@pytest.mark.parametrize("durability", ["strict", "group"])
+def test_with_strict_content_leaves_after_the_intent_is_durable(tmp_path, durability):
+    """Between a DATA command and its content lies an fdatasync that has ended; without strict not."""
+    order = tmp_path / "order"
+    with Peer(Good) as peer:
+        config = holding(peer)
+        config["queue"].update(durability=durability, commit_interval="1s")
+        config['destination "*"'].update(connections=1, connections_initial=1)
+        router = Router(tmp_path, config)
+        for i in range(3):
+            router.spool.drop(f"m{i}", message(["u@d.test"], b"ORDER-MARK\r\n", ident=f"m{i}"))
+        process = router.start("--drain", env={"LD_PRELOAD": str(BUILD / "tests" / "liborder_shim.so"),
+                                               "ORDER_LOG": str(order)})
+        assert process.wait() == EX_OK
+        assert len(peer.messages) == 3
+    lines = order.read_text().split()
+    assert (lines.count("data"), lines.count("content")) == (3, 3)
+    assert all("fdatasync" in part[:part.index("content")] for part in parts_after_data(lines)) == (durability == "strict")
+
+
+def parts_after_data(lines):
+    """What happened from each DATA on until the next one."""
+    starts = [i for i, line in enumerate(lines) if line == "data"]
+    return [lines[start:end] for start, end in zip(starts, starts[1:] + [len(lines)])]
+
+
+def test_strict_and_hold_deliver_under_load(tmp_path):
+    with Peer(Good) as peer:
+        config = holding(peer)
+        config["queue"]["durability"] = "strict"
+        router = Router(tmp_path, config)
+        for i in range(200):
+            router.spool.drop(f"m{i}", message(["u@d.test"], ident=f"m{i}"))
+        assert router.drain().code == EX_OK
+        assert len({m.header("Message-ID") for m in peer.messages}) == len(peer.messages) == 200
+        assert router.spool.is_empty()
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's runtime wants to be preloaded first")
+def test_with_strict_nothing_of_a_flight_leaves_before_its_intent_is_durable(tmp_path):
+    """The disk fails while the first message ends: the next one, MAIL to content in one flight, waits
+    for a commit that does not work, and none of it leaves."""
+    fails = tmp_path / "disk-fails"
+
+    class DiskFailsAfterTheFirst(Good):
+        def on_content(self, content):
+            if not self.peer.messages:
+                fails.touch()
+            super().on_content(content)
+
+    with Peer(DiskFailsAfterTheFirst, chunking=True) as peer:
+        config = holding(peer)
+        config["queue"]["durability"] = "strict"
+        config['destination "*"'].update(connections=1, connections_initial=1)
+        router = Router(tmp_path, config)
+        for i in range(2):
+            router.spool.drop(f"m{i}", message(["u@d.test"], ident=f"m{i}"))
+        process = router.start("--drain", env={"LD_PRELOAD": str(BUILD / "tests" / "liborder_shim.so"),
+                                               "ORDER_FAIL": str(fails)})
+        wait_for(lambda: "Input/output error" in process.stderr(), "the disk to fail")
+        wait_for(lambda: peer.counts["open"] == 0, "the connection to be given up")
+        assert (peer.verbs()["MAIL"], len(peer.messages)) == (1, 1)
+        fails.unlink()
+        assert process.wait() == EX_OK
+        assert len({m.header("Message-ID") for m in peer.messages}) == len(peer.messages) == 2
+        assert router.spool.is_empty()

@@ -201,10 +201,10 @@ class Router:
         self.config_path.write_text(render_config(self.config))
         return [program("sluice"), "run", "-c", self.config_path, *arguments]
 
-    def start(self, *arguments):
+    def start(self, *arguments, env=None):
         assert self.process is None or not self.process.is_running()
         self.runs += 1
-        self.process = Process(self.command(*arguments), self.folder, f"run{self.runs}")
+        self.process = Process(self.command(*arguments), self.folder, f"run{self.runs}", env)
         return self.process
 
     def drain(self, *arguments, timeout=60.0):

@@ -61,7 +61,7 @@ static void an_empty_file_has_the_defaults_of_the_issue(void **state)
     assert_int_equal(config->retry.maximum_ms, 4000000);
     assert_int_equal(config->retry.lifetime_ms, INT64_C(432000000));
     assert_int_equal(config->retry.null_lifetime_ms, 86400000);
-    assert_true(config->queue.sync);
+    assert_int_equal(config->queue.durability, DURABILITY_GROUP);
     assert_false(config->queue.hold_in_doubt);
     assert_int_equal(config->queue.long_lines, CONTENT_LONG_FOLD);
     assert_string_equal(config->log.file, "");
@@ -210,12 +210,11 @@ static void what_is_wrong_is_told_with_file_line_and_what_was_expected(void **st
         {"retry { minimum = \"2h\" }", "test.conf:1: ", "above retry.maximum", "at most"},
         {"queue { content_memory = \"64Q\" }", "test.conf:1: ", "not understood", "a size"},
         {"queue { content_memory = \"99999999999999T\" }", "test.conf:1: ", "not understood", "1T"},
-        {"queue { durability = \"strict\" }", "test.conf:1: ", "not available yet", "\"group\""},
         {"queue { in_doubt = \"drop\" }", "test.conf:1: ", "unknown", "\"retry\" or \"hold\""},
-        {"queue { durability = \"often\" }", "test.conf:1: ", "unknown", "\"none\" or \"group\""},
         {"tls { level = \"sts\" }", "test.conf:1: ", "not available yet", "\"dane-only\""},
         {"tls { level = \"tofu\" }", "test.conf:1: ", "unknown", "\"dane-only\""},
         {"tls { match = \"mx.test -x-..\" }", "test.conf:1: ", "-x-..", "domain names"},
+        {"queue { durability = \"often\" }", "test.conf:1: ", "unknown", "\"strict\""},
         {"tls { level = \"dan\" }", "test.conf:1: ", "unknown", "\"encrypt\""},
         {"tls { level = \"\" }", "test.conf:1: ", "unknown", "\"encrypt\""},
         {"tls { session_cache { file = \"/x\" } }", "test.conf:1: ", "not available yet", "\"\""},
