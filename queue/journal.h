@@ -89,6 +89,15 @@ void journal_close(struct journal *journal);
 bool journal_read(const struct spool *spool,
                   void (*on_live)(void *ctx, const struct journal_message *message), void *ctx,
                   char why[SPOOL_WHY_MAX]) __attribute__((warn_unused_result));
+/* The same, and what of the journal could not be read. */
+struct journal_report {
+    uint64_t num_damaged; /* places that were passed over to find the next record */
+    uint64_t num_lost;    /* records that were seen and could not be read */
+};
+bool journal_read_report(const struct spool *spool,
+                         void (*on_live)(void *ctx, const struct journal_message *message),
+                         void *ctx, struct journal_report *out, char why[SPOOL_WHY_MAX])
+    __attribute__((warn_unused_result));
 /* The highest id that any record names; 0 in a new journal. */
 uint64_t journal_highest_id(const struct journal *journal);
 

@@ -186,6 +186,14 @@ bool journal_read(const struct spool *spool,
                   void (*on_live)(void *ctx, const struct journal_message *message), void *ctx,
                   char why[SPOOL_WHY_MAX])
 {
+    struct journal_report report;
+    return journal_read_report(spool, on_live, ctx, &report, why);
+}
+
+bool journal_read_report(const struct spool *spool,
+                         void (*on_live)(void *ctx, const struct journal_message *message),
+                         void *ctx, struct journal_report *out, char why[SPOOL_WHY_MAX])
+{
     struct journal_replay replay;
     struct journal_replay_calls calls = {.on_live = on_live, .ctx = ctx};
     bool ok = false, current = false;
@@ -198,6 +206,7 @@ bool journal_read(const struct spool *spool,
     }
     if (ok)
         journal_replay_run(&replay, &calls);
+    *out = (struct journal_report){.num_damaged = replay.num_damaged, .num_lost = replay.num_lost};
     journal_replay_fini(&replay);
     return ok;
 }

@@ -10,6 +10,7 @@
 int cli_run(int argc, char **argv);
 int cli_check(int argc, char **argv);
 int cli_queue(int argc, char **argv);
+int cli_fsck(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_tls_cache(int argc, char **argv);
 int cli_version(void);

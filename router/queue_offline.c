@@ -92,6 +92,17 @@ static enum queue_answer append_snapshot(struct queue_offline *offline,
     return ok ? QUEUE_DONE : fail(waiting, strerror(error));
 }
 
+bool queue_offline_record(struct queue_offline *offline, const struct waiting *waiting)
+{
+    struct message_file file;
+    int rc = message_file_read(&offline->spool, offline->config, waiting->path, &file);
+    if (rc < 0)
+        return fail(waiting, strerror(-rc)) == QUEUE_DONE;
+    enum queue_answer answer = append_snapshot(offline, waiting, &file, QUEUE_HOLD, waiting->path);
+    message_file_fini(&file);
+    return answer == QUEUE_DONE;
+}
+
 static enum queue_answer prepare(struct queue_offline *offline, struct waiting *waiting,
                                  enum queue_operation operation, struct step *step)
 {
