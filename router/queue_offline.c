@@ -42,7 +42,7 @@ bool queue_offline_open(struct queue_offline *offline, const struct config *conf
         return false;
     }
     table_init(&offline->table);
-    recovery_finish(&known, &offline->spool, &offline->table, ignore_claim, NULL);
+    recovery_finish(&known, &offline->spool, &offline->table, offline->journal, ignore_claim, NULL);
     return true;
 }
 

@@ -18,6 +18,7 @@ struct walk {
     struct table *table;
     struct waiting_set *unmet; /* entries of the table whose file was not met yet */
     const struct spool *spool;
+    bool is_incomplete; /* something could not be looked at, so absence proves nothing */
     void (*on_claim)(void *ctx, const struct file_identity *identity);
     void *ctx;
 };
@@ -56,12 +57,16 @@ static bool move_as_recorded(const struct walk *walk, const char *path,
 static void meet_in_new(struct walk *walk, int folder, const char *path, const struct dirent *entry)
 {
     struct file_identity identity;
-    if (!waiting_set_knows_inode(walk->unmet, entry->d_ino) ||
-        !read_identity(folder, entry->d_name, &identity))
+    if (!waiting_set_knows_inode(walk->unmet, entry->d_ino))
         return;
+    if (!read_identity(folder, entry->d_name, &identity)) {
+        walk->is_incomplete = true;
+        return;
+    }
     struct waiting *waiting = waiting_set_find(walk->unmet, &identity);
     if (!waiting)
         return;
+    waiting->is_met = true;
     if (strncmp(waiting->path, "new/", 4) != 0 && move_as_recorded(walk, path, waiting))
         return;
     set_path(waiting, path);
@@ -122,8 +127,10 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
         log_error("%s: %s has the same id; it is left alone, see sluice fsck", path, waiting->path);
         return;
     }
-    if (!read_identity(folder, entry->d_name, &identity))
+    if (!read_identity(folder, entry->d_name, &identity)) {
+        walk->is_incomplete = true;
         return;
+    }
     waiting->is_met = true;
     if (!file_identity_equal(&identity, &waiting->identity))
         adopt(waiting, path, &identity);
@@ -194,6 +201,7 @@ static void walk_folder(struct walk *walk, const char *path, bool is_top,
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
     if (!dir) {
+        walk->is_incomplete = true;
         if (is_top)
             log_error("cannot read %s: %s", path, strerror(errno));
         if (fd >= 0)
@@ -223,7 +231,42 @@ static void keep_unmet(struct waiting_set *known)
     known->num = num;
 }
 
+/* Whether nothing is left to be done for any recipient that the journal knows. A bounce that nobody
+ * was told of is left. */
+static bool is_finished(const struct waiting *waiting)
+{
+    bool finished = waiting->num_recipients > 0;
+    struct recipient_state *states = mem_zalloc(waiting->num_recipients, sizeof *states);
+    waiting_states(waiting, states);
+    for (uint32_t i = 0; i < waiting->num_recipients; i++)
+        finished &=
+            states[i].status == RECIPIENT_DELIVERED || states[i].status == RECIPIENT_NOTIFIED;
+    free(states);
+    return finished;
+}
+
+/* The crash came between the unlink and its record. */
+static void forget_finished(struct walk *walk, struct journal *journal)
+{
+    size_t num = 0;
+    for (size_t i = 0; i < walk->unmet->num && !walk->is_incomplete; i++) {
+        struct waiting *waiting = walk->unmet->items[i];
+        if (waiting->is_met || !is_finished(waiting))
+            continue;
+        if (!journal_append_removed(journal, waiting->id))
+            break; /* found again at the next start */
+        /* The table gives out what is due first. */
+        table_move(walk->table, waiting, INT64_MIN);
+        waiting_free(table_take_first(walk->table));
+        walk->unmet->items[i] = NULL;
+        num++;
+    }
+    if (num)
+        log_info("messages that were finished and removed just before the restart: %zu", num);
+}
+
 void recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
+                     struct journal *journal,
                      void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx)
 {
     struct walk walk = {
@@ -236,6 +279,7 @@ void recovery_finish(struct waiting_set *known, const struct spool *spool, struc
     keep_unmet(known);
     waiting_set_sort_by_inode(known);
     walk_folder(&walk, "new", true, meet_in_new);
+    forget_finished(&walk, journal);
     known->num = 0; /* the table owns them now */
     waiting_set_fini(known);
 }

@@ -1,30 +1,36 @@
+/* clang-format off */
 /* What a restart does before any thread runs: the journal's live messages and the files of the
  * spool brought together.
  *
- *   journal says     file is           then
- *   deferred/xx/ID   there             it waits with its schedule
- *   deferred/xx/ID   still in new/     it is moved now: the crash came between record and rename
- *   hold/ID          there             it is held
- *   either           a copy is there   (same size and time: a restored backup) as if it were the
- * file either           another is there  under that name: every recipient of it is tried either
- * there twice       the second is left alone, with a word in the log hold/ID          elsewhere it
- * is moved now, for the same reason new/NAME         there, the same   it waits, due now; pickup
- * has a claim on it anything         nowhere           found out when it is due: cancelled, with a
- * word in the log nothing          in deferred/      a new message, due now: a double is better
- * than a loss nothing          in hold/          it is held: somebody put it there nothing in new/
- * pickup finds it
+ *   journal says     file is            then
+ *   deferred/xx/ID   there              it waits with its schedule
+ *   deferred/xx/ID   still in new/      it is moved now: the crash came between record and rename
+ *   hold/ID          there              it is held
+ *   either           a copy is there    (same size and time: a restored backup) as if it were the file
+ *   either           another is there   under that name: every recipient of it is tried
+ *   either           there twice        the second is left alone, with a word in the log
+ *   hold/ID          elsewhere          it is moved now, for the same reason
+ *   new/NAME         there, the same    it waits, due now; pickup has a claim on it
+ *   all known final  nowhere            removed before the crash; recorded so now, one word in the log
+ *   anything else    nowhere            found out when it is due: cancelled, with a word in the log
+ *   nothing          in deferred/       a new message, due now: a double is better than a loss
+ *   nothing          in hold/           it is held: somebody put it there
+ *   nothing          in new/            pickup finds it
  *
- *   told, or gone    report in tmp/    it is put into new/ now: the crash came before the rename
- *   not yet told     report in tmp/    dropped: it is made again
+ *   told, or gone    report in tmp/     it is put into new/ now: the crash came before the rename
+ *   not yet told     report in tmp/     dropped: it is made again
  */
+/* clang-format on */
 #ifndef SLUICE_ROUTER_RECOVERY_H
 #define SLUICE_ROUTER_RECOVERY_H
 
 #include "queue/waiting_set.h"
 
 /* known: filled by the journal's replay, emptied here. Looks at the files, calls on_claim for each
- * that stays in new/, then moves all entries into table. */
+ * that stays in new/, then moves all entries into table, but those that were finished: their
+ * removal is appended to the journal. */
 void recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
+                     struct journal *journal,
                      void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx);
 
 #endif

@@ -294,7 +294,8 @@ static int start(struct router *router)
         log_error("cannot prepare the threads: %s", strerror(errno));
         return EX_OSERR;
     }
-    recovery_finish(&known, &router->spool, &router->dispatcher->table, claim, router->pickup);
+    recovery_finish(&known, &router->spool, &router->dispatcher->table, router->journal, claim,
+                    router->pickup);
     open_control(router);
     if (!log_start() || !start_threads(router)) {
         log_error("cannot start the threads: %s", strerror(errno));

@@ -178,3 +178,48 @@ def test_with_strict_nothing_of_a_flight_leaves_before_its_intent_is_durable(tmp
         assert process.wait() == EX_OK
         assert len({m.header("Message-ID") for m in peer.messages}) == len(peer.messages) == 2
         assert router.spool.is_empty()
+
+
+@pytest.mark.skipif(SANITIZED, reason="a sanitizer's runtime wants to be preloaded first")
+def test_what_was_delivered_and_unlinked_is_not_called_cancelled(tmp_path):
+    """The state between the unlink and its record: made by a commit that fails, a kill, and the
+    unlink by hand."""
+    fails = tmp_path / "disk-fails"
+
+    class DiskFails(Good):
+        def on_content(self, content):
+            fails.touch()
+            return super().on_content(content)
+
+    with Peer(DiskFails) as peer:
+        router = Router(tmp_path, holding(peer))
+        dropped = router.spool.drop("m", message(["u@d.test", "v@d.test"], ident="m"))
+        process = router.start(env={"LD_PRELOAD": str(BUILD / "tests" / "liborder_shim.so"),
+                                    "ORDER_FAIL": str(fails)})
+        wait_for(lambda: "Input/output error" in process.stderr(), "the commit of the outcome to fail")
+        router.kill()
+        dropped.unlink()
+        result = router.drain()
+        assert result.code == EX_OK
+        assert "finished and removed just before the restart: 1" in result.stderr
+        assert "cancelled" not in result.stderr
+        again = router.drain()
+        assert (again.code, "just before the restart" in again.stderr) == (EX_OK, False)
+        assert len(peer.messages) == 1
+
+
+def test_mail_of_a_lost_journal_is_doubled_and_not_lost(tmp_path):
+    with Peer(BUGS["451-at-data"]) as busy, Peer(Good) as other:
+        router = Router(tmp_path, holding(busy, other))
+        router.spool.drop("m", message(["u@d.test", "v@other.test"], ident="m"))
+        router.drain()
+        assert len(router.spool.files("deferred")) == len(other.messages) == 1
+        for segment in (router.spool.path / "journal").glob("*.segment"):
+            segment.unlink()
+        with Peer(Good) as peer:
+            router.config['destination "*"']["next_hop"] = peer.next_hop
+            result = router.drain()
+            assert result.code == EX_OK
+            assert "the journal does not know it; every recipient is tried" in result.stderr
+            assert (len(peer.messages), len(other.messages)) == (1, 2)
+            assert router.spool.is_empty()
