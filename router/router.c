@@ -74,14 +74,34 @@ static void raise_fd_limit(void)
 
 /* All threads inherit the mask; only the main thread reads signals. SIGIO comes from read leases
  * (spool_open_message). */
+/* A mapped page cannot be had: the only files that are mapped and change are the journal's
+ * segments. The instruction cannot be finished, and to go on without its record could double or
+ * lose mail; what was stored so far is the kernel's and stays. Async-signal-safe. */
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    static const char line[] =
+        "error: a mapped file, most likely a segment of SPOOL/journal, cannot be read or written "
+        "(disk error, no room, or it was cut short); ending, a restart goes on\n";
+    (void)context;
+    if (info->si_code == BUS_ADRERR) {
+        ssize_t written = write(STDERR_FILENO, line, sizeof line - 1);
+        (void)written;
+        _exit(EX_IOERR);
+    }
+    raise(number); /* SA_RESETHAND: a bug of ours, to be seen as such */
+}
+
 static bool take_signals(struct router *router)
 {
+    struct sigaction sigbus = {.sa_sigaction = on_sigbus,
+                               .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND)};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGIO, SIG_IGN);
+    sigaction(SIGBUS, &sigbus, NULL);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     router->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     router->done_fd = eventfd(0, EFD_CLOEXEC);

@@ -223,3 +223,20 @@ def test_mail_of_a_lost_journal_is_doubled_and_not_lost(tmp_path):
             assert "the journal does not know it; every recipient is tried" in result.stderr
             assert (len(peer.messages), len(other.messages)) == (1, 2)
             assert router.spool.is_empty()
+
+
+def test_a_journal_segment_cut_short_ends_the_router_with_a_word_and_loses_nothing(tmp_path):
+    with Peer(Good) as peer:
+        router = Router(tmp_path, holding(peer))
+        process = router.start()
+        journal = router.spool.path / "journal"
+        wait_for(lambda: list(journal.glob("*.segment")) and (router.spool.path / "control").exists(),
+                 "the router to be up")
+        for segment in journal.glob("*.segment"):
+            os.truncate(segment, 0)
+        router.spool.drop("m", message(["u@d.test"], ident="m"))
+        assert process.wait() == os.EX_IOERR
+        assert "cannot be read or written" in process.stderr()
+        assert (router.spool.files(), peer.messages) == (["new/m"], [])
+        assert router.drain().code == EX_OK
+        assert (len(peer.messages), router.spool.is_empty()) == (1, True)
