@@ -73,8 +73,9 @@ struct journal_options {
 
 /* Opens or makes the journal in spool->journal_fd and replays it: on_live is called once per
  * message that is not removed, in order of id, with states merged. Skips damaged records and says
- * so in the log. The segments are taken over as they are; compaction frees what is waste in them.
- * NULL with a line in why.
+ * so in the log; but what the disk does not give (EIO) is not taken for damage: without it mail
+ * could be sent twice. The segments are taken over as they are; compaction frees what is waste in
+ * them. NULL with a line in why.
  *
  * Of a message that was never deferred only what its intents and outcomes say is known: as many
  * recipients as the highest index needs, digest 0, arrived_wall_ms 0 if it has intents only. */

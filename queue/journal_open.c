@@ -139,6 +139,13 @@ static void journal_free(struct journal *journal)
     free(journal);
 }
 
+static bool all_was_read(const struct journal_replay *replay, char why[SPOOL_WHY_MAX])
+{
+    if (replay->error)
+        snprintf(why, SPOOL_WHY_MAX, "journal: %s", strerror(replay->error));
+    return replay->error == 0;
+}
+
 struct journal *journal_open(const struct spool *spool, const struct journal_options *options,
                              void (*on_live)(void *ctx, const struct journal_message *message),
                              void *ctx, char why[SPOOL_WHY_MAX])
@@ -162,8 +169,10 @@ struct journal *journal_open(const struct spool *spool, const struct journal_opt
         atomic_store(&journal->highest_id, replay.highest_id);
         ok = take_over_all(journal, &replay, why) && start_segment(journal, why);
     }
-    if (ok)
+    if (ok) {
         journal_replay_run(&replay, &calls);
+        ok = all_was_read(&replay, why);
+    }
     if (ok && (replay.num_damaged || replay.num_lost))
         log_warning("journal: %llu damaged places passed over, %llu records unreadable",
                     (unsigned long long)replay.num_damaged, (unsigned long long)replay.num_lost);
@@ -204,8 +213,10 @@ bool journal_read_report(const struct spool *spool,
         if (!current)
             journal_replay_fini(&replay);
     }
-    if (ok)
+    if (ok) {
         journal_replay_run(&replay, &calls);
+        ok = all_was_read(&replay, why);
+    }
     *out = (struct journal_report){.num_damaged = replay.num_damaged, .num_lost = replay.num_lost};
     journal_replay_fini(&replay);
     return ok;

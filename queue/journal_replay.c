@@ -33,14 +33,16 @@ void journal_replay_fini(struct journal_replay *replay)
     *replay = (struct journal_replay){0};
 }
 
-/* As much of [offset, offset + len) as there is. */
-static size_t read_at(int fd, uint8_t *to, size_t len, uint64_t offset)
+/* As much of [offset, offset + len) as there is; *error is set when the disk did not give it. */
+static size_t read_at(int fd, uint8_t *to, size_t len, uint64_t offset, int *error)
 {
     size_t have = 0;
     while (have < len) {
         ssize_t done = pread(fd, to + have, len - have, (off_t)(offset + have));
         if (done < 0 && errno == EINTR)
             continue;
+        if (done < 0)
+            *error = errno;
         if (done <= 0)
             break;
         have += (size_t)done;
@@ -67,12 +69,14 @@ static void add_ref(struct journal_replay *replay, size_t file,
     };
 }
 
-static bool read_head(int fd, uint64_t file_len, struct journal_segment_head *out)
+static bool read_head(int fd, uint64_t file_len, struct journal_segment_head *out, int *error)
 {
-    if (read_at(fd, (uint8_t *)out, sizeof *out, 0) == sizeof *out && journal_head_is_valid(out))
+    uint64_t copy = file_len - JOURNAL_HEAD_LEN;
+    if (read_at(fd, (uint8_t *)out, sizeof *out, 0, error) == sizeof *out &&
+        journal_head_is_valid(out))
         return true;
     return file_len >= 2 * JOURNAL_HEAD_LEN &&
-           read_at(fd, (uint8_t *)out, sizeof *out, file_len - JOURNAL_HEAD_LEN) == sizeof *out &&
+           read_at(fd, (uint8_t *)out, sizeof *out, copy, error) == sizeof *out &&
            journal_head_is_valid(out);
 }
 
@@ -83,7 +87,7 @@ static void walk_file(struct journal_replay *replay, size_t index)
     struct journal_seed seed = {.seq = file->head.seq, .salt = file->head.salt};
     uint64_t offset = JOURNAL_HEAD_LEN;
     uint8_t *image = mem_alloc(file->limit);
-    size_t have = read_at(file->fd, image, file->limit, 0);
+    size_t have = read_at(file->fd, image, file->limit, 0, &replay->error);
     file->end = offset;
     for (;;) {
         bool skipped = false;
@@ -118,7 +122,8 @@ bool journal_replay_is_current(const struct journal_replay *replay)
     for (size_t i = 0; i < replay->num_files; i++) {
         const struct journal_replay_file *file = &replay->files[i];
         struct journal_segment_head head;
-        if (!read_head(file->fd, file->head.len, &head) || head.salt != file->head.salt)
+        int error = 0;
+        if (!read_head(file->fd, file->head.len, &head, &error) || head.salt != file->head.salt)
             return false;
     }
     return true;
@@ -128,8 +133,13 @@ bool journal_replay_add(struct journal_replay *replay, int fd, uint32_t number)
 {
     struct stat st;
     struct journal_replay_file file = {.fd = fd, .number = number, .end = JOURNAL_HEAD_LEN};
-    if (replay->num_files >= FILES_MAX || fstat(fd, &st) != 0 ||
-        !read_head(fd, (uint64_t)st.st_size, &file.head))
+    if (replay->num_files >= FILES_MAX)
+        return false;
+    if (fstat(fd, &st) != 0) {
+        replay->error = errno;
+        return false;
+    }
+    if (!read_head(fd, (uint64_t)st.st_size, &file.head, &replay->error))
         return false;
     /* A file that was cut short is read as far as it goes. */
     file.limit = file.head.len - JOURNAL_HEAD_LEN;
@@ -147,16 +157,18 @@ bool journal_replay_add(struct journal_replay *replay, int fd, uint32_t number)
 
 /* A file whose making was interrupted, a spare, or one that was freed: zeros where its heads are.
  */
-static bool is_unused(int fd)
+static bool is_unused(int fd, int *error)
 {
     struct stat st;
     uint8_t heads[2 * JOURNAL_HEAD_LEN] = {0};
-    if (fstat(fd, &st) != 0)
+    if (fstat(fd, &st) != 0) {
+        *error = errno;
         return false;
-    (void)read_at(fd, heads, JOURNAL_HEAD_LEN, 0);
+    }
+    (void)read_at(fd, heads, JOURNAL_HEAD_LEN, 0, error);
     if (st.st_size >= JOURNAL_HEAD_LEN)
         (void)read_at(fd, heads + JOURNAL_HEAD_LEN, JOURNAL_HEAD_LEN,
-                      (uint64_t)st.st_size - JOURNAL_HEAD_LEN);
+                      (uint64_t)st.st_size - JOURNAL_HEAD_LEN, error);
     for (size_t i = 0; i < sizeof heads; i++)
         if (heads[i] != 0)
             return false;
@@ -164,10 +176,13 @@ static bool is_unused(int fd)
 }
 
 /* Without its head nothing of a segment can be read, but somebody may want to try: it is kept. */
-static void set_aside(int folder_fd, int fd, const char *name)
+static void set_aside(struct journal_replay *replay, int folder_fd, int fd, const char *name)
 {
     char aside[64];
-    if (is_unused(fd)) {
+    bool unused = is_unused(fd, &replay->error);
+    if (replay->error)
+        return;
+    if (unused) {
         (void)unlinkat(folder_fd, name, 0);
         return;
     }
@@ -182,17 +197,20 @@ static bool load_file(struct journal_replay *replay, int folder_fd, const char *
 {
     int flags = mode == JOURNAL_REPLAY_OWN ? O_RDWR : O_RDONLY;
     int fd = openat(folder_fd, name, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         /* Gone between listing and opening: the running router has freed it. */
-        return errno == ENOENT && mode == JOURNAL_REPLAY_READ;
+        if (errno != ENOENT || mode != JOURNAL_REPLAY_READ)
+            replay->error = errno;
+        return replay->error == 0;
+    }
     if (number > replay->highest_number)
         replay->highest_number = number;
     if (!journal_replay_add(replay, fd, number)) {
-        if (mode == JOURNAL_REPLAY_OWN)
-            set_aside(folder_fd, fd, name);
+        if (mode == JOURNAL_REPLAY_OWN && !replay->error)
+            set_aside(replay, folder_fd, fd, name);
         close(fd);
     }
-    return true;
+    return replay->error == 0;
 }
 
 static int list_numbers(int folder_fd, uint32_t **out_numbers, size_t *out_num)
@@ -201,9 +219,14 @@ static int list_numbers(int folder_fd, uint32_t **out_numbers, size_t *out_num)
     int fd = openat(folder_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     *out_numbers = NULL;
-    if (!dir)
-        return -errno;
-    for (struct dirent *entry; num < FILES_MAX && (entry = readdir(dir));) {
+    if (!dir) {
+        int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return -error;
+    }
+    errno = 0;
+    for (struct dirent *entry; num < FILES_MAX && (entry = readdir(dir)); errno = 0) {
         uint32_t number;
         if (!journal_segment_parse_name(entry->d_name, &number))
             continue;
@@ -213,9 +236,10 @@ static int list_numbers(int folder_fd, uint32_t **out_numbers, size_t *out_num)
         }
         (*out_numbers)[num++] = number;
     }
+    int error = errno;
     closedir(dir);
     *out_num = num;
-    return 0;
+    return -error;
 }
 
 bool journal_replay_load(struct journal_replay *replay, int folder_fd,
@@ -234,12 +258,15 @@ bool journal_replay_load(struct journal_replay *replay, int folder_fd,
         journal_segment_name(numbers[i], name);
         ok = load_file(replay, folder_fd, name, numbers[i], mode);
         if (!ok)
-            snprintf(why, SPOOL_WHY_MAX, "journal/%s: %s", name, strerror(errno));
+            snprintf(why, SPOOL_WHY_MAX, "journal/%s: %s", name, strerror(replay->error));
     }
     free(numbers);
-    if (ok)
-        journal_replay_walk(replay);
-    return ok;
+    if (!ok)
+        return false;
+    journal_replay_walk(replay);
+    if (replay->error)
+        snprintf(why, SPOOL_WHY_MAX, "journal: %s", strerror(replay->error));
+    return replay->error == 0;
 }
 
 /* By id, then by the time of first storing. */
@@ -269,7 +296,7 @@ static struct bytes read_record(struct journal_replay *replay, const struct jour
         want = want < room ? want : room;
         buffer_clear(&replay->image);
         uint8_t *at = buffer_reserve(&replay->image, want);
-        size_t have = at ? read_at(file->fd, at, want, ref->offset) : 0;
+        size_t have = at ? read_at(file->fd, at, want, ref->offset, &replay->error) : 0;
         if (have < sizeof head)
             break;
         memcpy(&head, at, sizeof head);

@@ -32,6 +32,8 @@ struct journal_replay {
     uint32_t highest_number; /* of a file's name */
     uint64_t num_damaged;    /* places where octets were passed to find the next record */
     uint64_t num_lost;       /* records that were there at first and not when read again */
+    int error; /* why the disk did not give what it has: what was not read is not known to be there
+                  or not, so nothing may be concluded from the rest; 0: all was read */
     struct buffer image;
 };
 
@@ -57,12 +59,14 @@ void journal_replay_fini(struct journal_replay *replay);
 /* Adds the folder's files and walks them. */
 bool journal_replay_load(struct journal_replay *replay, int folder_fd,
                          enum journal_replay_mode mode, char why[SPOOL_WHY_MAX]);
-/* Adds one segment file; false when it has no valid head. fd is owned from then on if true. */
+/* Adds one segment file; false when it has no valid head, or (error is set) cannot be read. fd is
+ * owned from then on if true. */
 bool journal_replay_add(struct journal_replay *replay, int fd, uint32_t number);
 /* When all are added: finds their records. */
 void journal_replay_walk(struct journal_replay *replay);
 /* Whether none of the files was freed or used anew since it was added. */
 bool journal_replay_is_current(const struct journal_replay *replay);
+/* Afterwards error says whether all could be read again. */
 void journal_replay_run(struct journal_replay *replay, const struct journal_replay_calls *calls);
 
 #endif

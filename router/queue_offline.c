@@ -42,8 +42,11 @@ bool queue_offline_open(struct queue_offline *offline, const struct config *conf
         return false;
     }
     table_init(&offline->table);
-    recovery_finish(&known, &offline->spool, &offline->table, offline->journal, ignore_claim, NULL);
-    return true;
+    if (recovery_finish(&known, &offline->spool, &offline->table, offline->journal, ignore_claim,
+                        NULL, why))
+        return true;
+    queue_offline_close(offline);
+    return false;
 }
 
 void queue_offline_close(struct queue_offline *offline)

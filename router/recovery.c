@@ -21,15 +21,26 @@ struct walk {
     bool is_incomplete; /* something could not be looked at, so absence proves nothing */
     void (*on_claim)(void *ctx, const struct file_identity *identity);
     void *ctx;
+    char *why; /* "" while all could be looked at */
 };
 
-static bool read_identity(int folder, const char *name, struct file_identity *out)
+static void note_failure(const struct walk *walk, const char *path, int error)
+{
+    if (!walk->why[0])
+        snprintf(walk->why, SPOOL_WHY_MAX, "%.150s: %s", path, strerror(error));
+}
+
+/* False: it is gone, or (that is noted) it cannot be looked at. */
+static bool read_identity(const struct walk *walk, int folder, const char *name, const char *path,
+                          struct file_identity *out)
 {
     int fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    bool read = fd >= 0 && file_identity_read(fd, out, NULL, NULL) == 0;
+    int error = fd < 0 ? errno : -file_identity_read(fd, out, NULL, NULL);
     if (fd >= 0)
         close(fd);
-    return read;
+    if (error && error != ENOENT)
+        note_failure(walk, path, error);
+    return error == 0;
 }
 
 static void set_path(struct waiting *waiting, const char *path)
@@ -59,7 +70,7 @@ static void meet_in_new(struct walk *walk, int folder, const char *path, const s
     struct file_identity identity;
     if (!waiting_set_knows_inode(walk->unmet, entry->d_ino))
         return;
-    if (!read_identity(folder, entry->d_name, &identity)) {
+    if (!read_identity(walk, folder, entry->d_name, path, &identity)) {
         walk->is_incomplete = true;
         return;
     }
@@ -85,7 +96,7 @@ static void add_orphan(struct walk *walk, int folder, const char *path, uint64_t
                        const char *name)
 {
     struct journal_message orphan = {.id = id, .path = path};
-    if (!read_identity(folder, name, &orphan.identity))
+    if (!read_identity(walk, folder, name, path, &orphan.identity))
         return;
     orphan.arrived_wall_ms = orphan.identity.mtime_ns / 1000000;
     struct waiting *waiting = waiting_new(&orphan);
@@ -127,7 +138,7 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
         log_error("%s: %s has the same id; it is left alone, see sluice fsck", path, waiting->path);
         return;
     }
-    if (!read_identity(folder, entry->d_name, &identity)) {
+    if (!read_identity(walk, folder, entry->d_name, path, &identity)) {
         walk->is_incomplete = true;
         return;
     }
@@ -162,7 +173,7 @@ static void meet_draft(struct walk *walk, const char *name)
     int rc =
         is_recorded ? spool_publish_draft(walk->spool, name) : spool_drop_draft(walk->spool, name);
     if (rc < 0)
-        log_error("tmp/%s.tmp: %s", name, strerror(-rc));
+        note_failure(walk, name, -rc);
     else if (is_recorded)
         log_info("%s: put into new/, as recorded before the restart", name);
 }
@@ -174,12 +185,12 @@ static void walk_drafts(struct walk *walk)
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
     if (!dir) {
-        log_error("cannot read tmp: %s", strerror(errno));
+        note_failure(walk, "tmp", errno);
         if (fd >= 0)
             close(fd);
         return;
     }
-    while ((entry = readdir(dir))) {
+    for (errno = 0; (entry = readdir(dir)); errno = 0) {
         size_t len = strlen(entry->d_name), end = strlen(suffix);
         char name[DSN_NAME_MAX];
         if (len <= end || len - end >= sizeof name ||
@@ -188,8 +199,12 @@ static void walk_drafts(struct walk *walk)
         snprintf(name, sizeof name, "%.*s", (int)(len - end), entry->d_name);
         meet_draft(walk, name);
     }
+    if (errno)
+        note_failure(walk, "tmp", errno);
     closedir(dir);
-    (void)spool_sync_new(walk->spool);
+    int rc = spool_sync_new(walk->spool);
+    if (rc < 0)
+        note_failure(walk, "new", -rc);
 }
 
 /* Calls meet for each file of the folder and, one level down, of its subfolders. */
@@ -202,13 +217,14 @@ static void walk_folder(struct walk *walk, const char *path, bool is_top,
     struct dirent *entry;
     if (!dir) {
         walk->is_incomplete = true;
-        if (is_top)
-            log_error("cannot read %s: %s", path, strerror(errno));
+        /* A subfolder that we may not read holds nothing that we could send. */
+        if (is_top || (errno != EACCES && errno != ENOENT))
+            note_failure(walk, path, errno);
         if (fd >= 0)
             close(fd);
         return;
     }
-    while ((entry = readdir(dir))) {
+    for (errno = 0; (entry = readdir(dir)); errno = 0) {
         char below[SPOOL_PATH_MAX];
         if (spool_name_is_ignored(entry->d_name) ||
             (size_t)snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= sizeof below)
@@ -218,6 +234,8 @@ static void walk_folder(struct walk *walk, const char *path, bool is_top,
         else if (is_top)
             walk_folder(walk, below, false, meet);
     }
+    if (errno)
+        note_failure(walk, path, errno);
     closedir(dir);
 }
 
@@ -265,12 +283,18 @@ static void forget_finished(struct walk *walk, struct journal *journal)
         log_info("messages that were finished and removed just before the restart: %zu", num);
 }
 
-void recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
+bool recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
                      struct journal *journal,
-                     void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx)
+                     void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx,
+                     char why[SPOOL_WHY_MAX])
 {
-    struct walk walk = {
-        .table = table, .unmet = known, .spool = spool, .on_claim = on_claim, .ctx = ctx};
+    struct walk walk = {.table = table,
+                        .unmet = known,
+                        .spool = spool,
+                        .on_claim = on_claim,
+                        .ctx = ctx,
+                        .why = why};
+    why[0] = '\0';
     for (size_t i = 0; i < known->num; i++)
         add(table, known->items[i]);
     walk_drafts(&walk);
@@ -279,7 +303,9 @@ void recovery_finish(struct waiting_set *known, const struct spool *spool, struc
     keep_unmet(known);
     waiting_set_sort_by_inode(known);
     walk_folder(&walk, "new", true, meet_in_new);
-    forget_finished(&walk, journal);
+    if (!why[0])
+        forget_finished(&walk, journal);
     known->num = 0; /* the table owns them now */
     waiting_set_fini(known);
+    return why[0] == '\0';
 }

@@ -28,9 +28,12 @@
 
 /* known: filled by the journal's replay, emptied here. Looks at the files, calls on_claim for each
  * that stays in new/, then moves all entries into table, but those that were finished: their
- * removal is appended to the journal. */
-void recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
+ * removal is appended to the journal. False with a line in why when a folder, a file or a draft
+ * could not be looked at or put right: a start without that could send mail twice, or leave some
+ * behind. */
+bool recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
                      struct journal *journal,
-                     void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx);
+                     void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx,
+                     char why[SPOOL_WHY_MAX]) __attribute__((warn_unused_result));
 
 #endif

@@ -290,6 +290,7 @@ static int open_spool(struct router *router, struct waiting_set *known)
 static int start(struct router *router)
 {
     struct waiting_set known = {0};
+    char why[SPOOL_WHY_MAX];
     raise_fd_limit();
     if (!take_signals(router)) {
         log_error("signals: %s", strerror(errno));
@@ -314,8 +315,11 @@ static int start(struct router *router)
         log_error("cannot prepare the threads: %s", strerror(errno));
         return EX_OSERR;
     }
-    recovery_finish(&known, &router->spool, &router->dispatcher->table, router->journal, claim,
-                    router->pickup);
+    if (!recovery_finish(&known, &router->spool, &router->dispatcher->table, router->journal, claim,
+                         router->pickup, why)) {
+        log_error("the spool cannot be recovered: %s", why);
+        return EX_IOERR;
+    }
     open_control(router);
     if (!log_start() || !start_threads(router)) {
         log_error("cannot start the threads: %s", strerror(errno));
