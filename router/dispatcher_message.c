@@ -73,6 +73,11 @@ static uint32_t collect_due(const struct dispatcher *dispatcher, struct message 
             continue;
         if (state->status == RECIPIENT_PENDING && state->next_wall_ms > now_wall_ms + DUE_SLACK_MS)
             continue;
+        if (state->status == RECIPIENT_IN_DOUBT)
+            log_warning(
+                "%s: <%s>: attempt %u is in doubt and may have delivered it; it is tried again",
+                message->id_text, message->envelope.recipients.items[i].mailbox,
+                (unsigned)state->attempts);
         state->status = RECIPIENT_PENDING;
         indexes[num++] = i;
     }
