@@ -15,7 +15,7 @@ enum {
     LOADS_MAX = 1024, /* asked of pickup at once */
     SWEEP_MS = 30000,
     UNREADABLE_WAIT_MS = 60000,
-    GRACE_SLACK_MS = 5000, /* beyond the workers' grace: for the last commits */
+    GRACE_SLACK_MS = 500, /* beyond the workers' grace: for the last commits */
     LOG_LINES_MAX = 1024 * 1024,
     TABLE_STEPS = 4096 /* entries looked at per turn of the timer */
 };

@@ -22,7 +22,7 @@ enum pause_room {
     PAUSE_LIMITS,  /* any: no descriptors (EMFILE, ENFILE) or memory; pickup sees that it is over */
     PAUSE_ROOMS
 };
-enum { PAUSE_REASON_MAX = 256, PAUSE_RETRY_MS = 1000 /* how often who is stuck tries again */ };
+enum { PAUSE_REASON_MAX = 256, PAUSE_RETRY_MS = 500 /* how often who is stuck tries again */ };
 
 struct pause {
     int64_t since_wall_ms; /* 0: it is over */

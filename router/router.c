@@ -8,6 +8,7 @@
 #include "router/control_command.h"
 #include "router/dispatcher.h"
 #include "router/recovery.h"
+#include "router/termination.h"
 #include "router/tls_cache_table.h"
 #include "router/transcript.h"
 
@@ -18,7 +19,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -39,6 +39,7 @@ struct router {
     struct log_file *delivery_log;
     struct log_file *transcript;
     struct worker_services worker_services;
+    struct termination termination;
     struct worker *workers; /* owned array */
     struct journal_thread journal_thread;
     struct pickup *pickup;         /* owned */
@@ -46,7 +47,6 @@ struct router {
     struct control_services control_services;
     struct control *control; /* owned; NULL: none could be opened */
     int done_fd;             /* eventfd: the dispatcher ended by itself */
-    int signal_fd;
 };
 
 static void on_done(void *ctx)
@@ -72,8 +72,6 @@ static void raise_fd_limit(void)
     }
 }
 
-/* All threads inherit the mask; only the main thread reads signals. SIGIO comes from read leases
- * (spool_open_message). */
 /* A mapped page cannot be had: the only files that are mapped and change are the journal's
  * segments. The instruction cannot be finished, and to go on without its record could double or
  * lose mail; what was stored so far is the kernel's and stays. Async-signal-safe. */
@@ -91,21 +89,20 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     raise(number); /* SA_RESETHAND: a bug of ours, to be seen as such */
 }
 
+/* All threads inherit what is set here. SIGIO comes from read leases (spool_open_message). */
 static bool take_signals(struct router *router)
 {
     struct sigaction sigbus = {.sa_sigaction = on_sigbus,
                                .sa_flags = (int)(SA_SIGINFO | SA_RESETHAND)};
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGIO, SIG_IGN);
     sigaction(SIGBUS, &sigbus, NULL);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    router->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
     router->done_fd = eventfd(0, EFD_CLOEXEC);
-    return router->signal_fd >= 0 && router->done_fd >= 0;
+    if (router->done_fd >= 0 &&
+        termination_init(&router->termination, router->config->queue.shutdown_grace_ms))
+        return true;
+    close(router->done_fd);
+    return false;
 }
 
 static struct log_file *open_log(const char *path)
@@ -291,11 +288,6 @@ static int start(struct router *router)
 {
     struct waiting_set known = {0};
     char why[SPOOL_WHY_MAX];
-    raise_fd_limit();
-    if (!take_signals(router)) {
-        log_error("signals: %s", strerror(errno));
-        return EX_OSERR;
-    }
     int code = open_logs(router);
     if (code == 0)
         code = open_spool(router, &known);
@@ -330,7 +322,7 @@ static int start(struct router *router)
 
 static void wait_for_end(struct router *router)
 {
-    struct pollfd fds[] = {{.fd = router->signal_fd, .events = POLLIN},
+    struct pollfd fds[] = {{.fd = router->termination.asked_fd, .events = POLLIN},
                            {.fd = router->done_fd, .events = POLLIN}};
     while (poll(fds, 2, -1) < 0)
         CHECK(errno == EINTR);
@@ -375,7 +367,6 @@ static void release(struct router *router)
         spool_close(&router->spool);
     log_file_close(router->delivery_log);
     log_file_close(router->transcript);
-    close(router->signal_fd);
     close(router->done_fd);
     pauses_fini(&router->pauses);
 }
@@ -415,12 +406,19 @@ static int stop(struct router *router)
 int router_run(const struct router_options *options)
 {
     struct router router = {.options = options, .config = options->config};
+    raise_fd_limit();
+    if (!take_signals(&router)) {
+        log_error("signals: %s", strerror(errno));
+        return EX_OSERR;
+    }
     pauses_init(&router.pauses);
     int code = start(&router);
     if (code) {
         release(&router);
-        return code;
+    } else {
+        wait_for_end(&router);
+        code = stop(&router);
     }
-    wait_for_end(&router);
-    return stop(&router);
+    termination_fini(&router.termination);
+    return code;
 }

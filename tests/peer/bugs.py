@@ -2,6 +2,7 @@
 must make of it is in tests/e2e/peer_test.py, one row a bug."""
 import socket
 import ssl
+import time
 
 from peer import Disconnected, Server, Steps
 
@@ -434,6 +435,25 @@ class StopsReading(Server):
 class SilentAfterDot(Server):
     def on_content(self, content):
         self.take(content)
+        self.conn.stall()
+        return False
+
+
+@bug("endless-reply-after-dot")
+class EndlessAfterDot(Server):
+    """Slowly, so that it lasts; each line is one more of the same reply."""
+
+    def on_content(self, content):
+        self.take(content)
+        while True:
+            self.conn.send("250-one moment\r\n")
+            time.sleep(0.05)
+
+
+@bug("reads-no-content")
+class ReadsNoContent(Server):
+    def on_data(self):
+        self.reply("354 go ahead")
         self.conn.stall()
         return False
 
