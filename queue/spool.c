@@ -167,8 +167,8 @@ void spool_hold_path(uint64_t id, char out[SPOOL_PATH_MAX])
 
 bool file_identity_equal(const struct file_identity *a, const struct file_identity *b)
 {
-    return a->dev == b->dev && a->ino == b->ino && a->btime_ns == b->btime_ns &&
-           a->mtime_ns == b->mtime_ns && a->size == b->size;
+    return a->ino == b->ino && a->btime_ns == b->btime_ns && a->mtime_ns == b->mtime_ns &&
+           a->size == b->size;
 }
 
 static int64_t to_ns(const struct statx_timestamp *t)

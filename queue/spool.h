@@ -23,7 +23,9 @@ struct spool {
 };
 
 /* Identity of a file beside its name: compared again before every unlink and move. A file system
- * without birth times reports btime_ns 0. */
+ * without birth times reports btime_ns 0. dev is for people only: a reboot may number devices anew
+ * (device mapper, NVMe, btrfs), and a message must not become another one by that. All of a spool
+ * is on one file system, because files are renamed within it. */
 struct file_identity {
     uint64_t dev;
     uint64_t ino;

@@ -249,6 +249,17 @@ static void a_file_that_was_rewritten_in_place_is_another(void **state)
     assert_string_equal(get(f, "new/a"), "longer");
 }
 
+static void identity_outlives_a_new_number_of_the_device(void **state)
+{
+    struct fixture *f = *state;
+    put(f, "new/a", "x");
+    struct file_identity one = identity_of(f, "new/a"), rebooted = one;
+    rebooted.dev++;
+    assert_true(file_identity_equal(&one, &rebooted));
+    rebooted.ino++;
+    assert_false(file_identity_equal(&one, &rebooted));
+}
+
 static void move_keeps_identity_and_makes_the_folder(void **state)
 {
     struct fixture *f = *state;
@@ -372,6 +383,7 @@ int main(void)
         TEST(a_lease_tells_of_writers_and_keeps_them_out),
         TEST(unlink_removes_only_the_very_file),
         TEST(a_file_that_was_rewritten_in_place_is_another),
+        TEST(identity_outlives_a_new_number_of_the_device),
         TEST(move_keeps_identity_and_makes_the_folder),
         TEST(move_never_overwrites),
         TEST(bad_files_get_a_reason_and_keep_their_predecessors),
