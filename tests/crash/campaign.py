@@ -131,16 +131,18 @@ class Accounts:
         if times > 1 + self.doubtful(key):
             self.wrong.append(f"doubled: {key} arrived {times} times, in doubt {self.doubtful(key)} times")
 
-    def refusal(self, msg, recipient, bad, held_refused):
+    def refusal(self, msg, recipient, bad, held, held_refused):
+        """Refused by the receiver, unless the kill came before its word: a flight in doubt is in doubt for all
+        that it names."""
         key = (msg.ident, recipient)
         if self.ledger.accepted[key]:
             self.wrong.append(f"refused and yet accepted: {key}")
         if not msg.sender:
-            if msg.ident not in bad and key not in held_refused:
+            if msg.ident not in bad and key not in held and key not in held_refused:
                 self.wrong.append(f"double bounce lost: {key}")
             return
         reports = set(self.bounces[key])
-        if len(reports) != 1:
+        if len(reports) != (0 if key in held else 1):
             self.wrong.append(f"{len(reports)} bounces for {key}: {sorted(reports)}")
 
     def check(self, in_doubt):
@@ -149,7 +151,7 @@ class Accounts:
         for msg in self.load.messages.values():
             for recipient in msg.recipients:
                 if recipient.startswith(REFUSED):
-                    self.refusal(msg, recipient, bad, held_refused)
+                    self.refusal(msg, recipient, bad, held, held_refused)
                 else:
                     self.arrival((msg.ident, recipient), held)
         for report in {report for reports in self.bounces.values() for report in reports}:
