@@ -24,6 +24,7 @@ def statuses(row):
     return [r["status"] for r in row["recipients"]]
 
 
+@pytest.mark.short
 def test_a_connection_lost_after_the_dot_is_held_and_never_sent_again(tmp_path):
     with Peer(BUGS["close-after-dot"]) as peer:
         router = Router(tmp_path, holding(peer))
@@ -63,6 +64,7 @@ def test_the_others_of_the_message_go_on_before_it_is_held(tmp_path):
 
 
 @pytest.mark.parametrize("in_doubt", ["hold", "retry"])
+@pytest.mark.short
 def test_killed_between_dot_and_reply(tmp_path, in_doubt):
     with Peer(BUGS["silent-after-dot"]) as peer:
         router = Router(tmp_path, holding(peer, in_doubt=in_doubt))
@@ -138,6 +140,7 @@ def parts_after_data(lines):
     return [lines[start:end] for start, end in zip(starts, starts[1:] + [len(lines)])]
 
 
+@pytest.mark.short
 def test_strict_and_hold_deliver_under_load(tmp_path):
     with Peer(Good) as peer:
         config = holding(peer)

@@ -27,6 +27,7 @@ def arrived(sink):
     return ids
 
 
+@pytest.mark.short
 def test_delivers_over_tls_with_resumption_and_unharmed(tmp_path):
     body = b".leading dot\nbare newline\nand \xc3\xa4 and no final line end"
     with Sink(tmp_path / "sink", "tls=1.3") as sink:
@@ -72,6 +73,7 @@ def test_plaintext_where_starttls_is_not_offered_unless_encryption_is_required(t
         assert len(router.spool.files("deferred")) == 1
 
 
+@pytest.mark.short
 def test_each_recipient_has_its_own_outcome_and_the_sender_is_told(tmp_path):
     with Sink(tmp_path / "sink", "reject=bad@d.test") as sink:
         router = Router(tmp_path, to_sink(sink))
@@ -103,6 +105,7 @@ def test_a_double_bounce_beside_a_deferral_ends_in_bad_too(tmp_path):
         assert len(router.spool.files("bad")) == 2  # the message and its reason
 
 
+@pytest.mark.short
 def test_deferred_mail_waits_over_a_restart_and_is_then_delivered(tmp_path):
     with Sink(tmp_path / "sink", "defer-first=1") as sink:
         router = Router(tmp_path, to_sink(sink))
@@ -175,6 +178,7 @@ def test_a_running_router_takes_what_is_renamed_and_what_is_copied(tmp_path):
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.short
 def test_nothing_is_lost_when_the_router_ends_in_the_middle(tmp_path, end):
     with Sink(tmp_path / "sink", "delay=5") as sink:
         router = Router(tmp_path, to_sink(sink, connections=4))
@@ -245,6 +249,7 @@ def test_a_dead_host_costs_one_probe_and_its_backlog_is_not_attempted(tmp_path):
     assert len(router.spool.files("deferred")) == 50
 
 
+@pytest.mark.short
 def test_mail_over_a_sites_share_is_woken_when_there_is_room(tmp_path):
     """Were it only looked at now and then, twenty rounds of it would outlast the test's patience."""
     with Sink(tmp_path / "sink", "delay=2") as sink:

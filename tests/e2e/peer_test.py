@@ -139,6 +139,7 @@ def cases():
 
 
 @pytest.mark.parametrize("row,variant", cases())
+@pytest.mark.short(every=8)
 def test_named_bug(tmp_path, certificate, row, variant):
     tls = certificate if row.tls else None
     with Peer(BUGS[row.bug], tls=tls, **variant) as peer, Peer(Good) as home:
@@ -157,6 +158,7 @@ def test_named_bug(tmp_path, certificate, row, variant):
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.flies], ids=lambda row: row.name)
+@pytest.mark.short(every=4)
 def test_named_bug_in_one_flight(tmp_path, row):
     """The connection's first message goes well, by DATA; the second one flies into the bug."""
     with Peer(from_the_second(BUGS[row.bug]), chunking=True) as peer, Peer(Good) as home:
@@ -191,6 +193,7 @@ def judge(row, result, ends, peer):
         assert row.smtp_code is None or end["code"] == row.smtp_code, end
 
 
+@pytest.mark.short
 def test_batches_are_split_at_452_and_each_recipient_is_named_once(tmp_path):
     with Peer(BUGS["452-after-5-recipients"]) as peer:
         router = Router(tmp_path, {**BASE, 'destination "*"': {"next_hop": peer.next_hop}})
@@ -328,6 +331,7 @@ def test_recipients_of_one_domain_share_a_transaction_and_domains_do_not(tmp_pat
         assert len(transactions) == 2 and flat.count("b@x.test") == 1 and flat.count("c@y.test") == 1
 
 
+@pytest.mark.short
 def test_connections_stay_within_the_limit_of_the_destination(tmp_path):
     class Slowish(Good):
         def on_content(self, content):
@@ -354,6 +358,7 @@ def test_connections_stay_within_the_limit_of_the_destination(tmp_path):
         assert max(per_connection) <= 5
 
 
+@pytest.mark.short
 def test_sigterm_finishes_the_transaction_in_flight(tmp_path):
     class Waits(Good):
         def on_content(self, content):

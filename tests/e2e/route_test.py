@@ -70,6 +70,7 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize("domain,event,enhanced", VERDICTS, ids=[v[0] for v in VERDICTS])
+@pytest.mark.short(every=4)
 def test_verdict(tmp_path, domain, event, enhanced):
     with DnsPeer(dict(RECORDS)) as dns, Peer(Good) as peer:
         router = Router(tmp_path, config(dns, peer.port))
@@ -136,6 +137,7 @@ def test_local_addresses_are_no_mail_hosts_unless_allowed(tmp_path):
         assert peer.counts["connections"] == 0
 
 
+@pytest.mark.short
 def test_a_domain_is_looked_up_once_for_many_messages(tmp_path):
     with DnsPeer(dict(RECORDS)) as dns, Peer(Good) as peer:
         router = Router(tmp_path, config(dns, peer.port))
@@ -146,6 +148,7 @@ def test_a_domain_is_looked_up_once_for_many_messages(tmp_path):
         assert dns.asked("real.test", "MX") == 1 and dns.asked("mx.test", "A") == 1
 
 
+@pytest.mark.short
 def test_domains_that_share_their_hosts_share_connections(tmp_path):
     records = {"mx.test": GOOD, **{f"d{i}.test": mx("mx.test") for i in range(50)}}
     with DnsPeer(records) as dns, Peer(Good) as peer:
@@ -180,6 +183,7 @@ HOST_FAILURES = ["421-at-banner", "554-at-banner", "close-before-banner", "reset
 
 
 @pytest.mark.parametrize("bug", HOST_FAILURES)
+@pytest.mark.short(every=4)
 def test_a_failing_host_leads_to_the_next_one_within_the_attempt(tmp_path, bug):
     with two_hosts(BUGS[bug]) as (one, two, dns):
         router = Router(tmp_path, config(dns, one.port))

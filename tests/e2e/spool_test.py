@@ -112,6 +112,7 @@ def test_a_message_that_is_too_large_ends_in_bad(tmp_path):
         assert_bad(router, "large")
 
 
+@pytest.mark.short
 def test_nothing_is_overwritten_in_bad(tmp_path):
     with Peer(Good) as peer:
         router = Router(tmp_path, to(peer))
@@ -184,6 +185,7 @@ def test_a_message_that_was_deleted_while_it_waited_is_cancelled(tmp_path):
         assert result.code == EX_OK and not good.messages
 
 
+@pytest.mark.short
 def test_a_new_file_under_an_old_name_is_new_mail(tmp_path):
     """The name is used again while the first file is being delivered."""
     class Waits(Good):
@@ -206,6 +208,7 @@ def test_a_new_file_under_an_old_name_is_new_mail(tmp_path):
         assert router.stop() == EX_OK
 
 
+@pytest.mark.short
 def test_one_router_a_spool_and_the_lock_goes_with_its_holder(tmp_path):
     with Peer(Good) as peer:
         router = Router(tmp_path, to(peer))
@@ -234,6 +237,7 @@ def test_hundred_thousand_octets_of_recipients(tmp_path):
         assert max(len(m.recipients) for m in peer.messages) <= 100
 
 
+@pytest.mark.short
 def test_envelopes_from_headers(tmp_path):
     text = (b"From: Boss <boss@origin.test>\nTo: A Group:a@d.test, \"Quoted, Name\" <\"odd local\"@d.test>;,\n"
             b" (comment) b@d.test\nCc: <c@B\xc3\xbccher.test>\nBcc: hidden@d.test\nSubject: hi\n\n.\nbody\n")

@@ -86,6 +86,7 @@ ROWS = [
 
 @pytest.mark.parametrize("level,behaviour,certificate,more,fate", ROWS,
                          ids=[f"{r[0]}-{r[1].__name__}-{r[2]}-{i}" for i, r in enumerate(ROWS)])
+@pytest.mark.short(every=6)
 def test_row(tmp_path, authority, certificates, level, behaviour, certificate, more, fate):
     with Peer(behaviour, tls=certificate and certificates[certificate]) as peer:
         result = drain(tmp_path, peer, {"level": level, "ca_file": str(authority.file), **more})
@@ -102,6 +103,7 @@ def test_row(tmp_path, authority, certificates, level, behaviour, certificate, m
         assert event["tls"]["verified"] == (level == "verify")
 
 
+@pytest.mark.short
 def test_what_was_verified_is_resumed_and_still_counts_as_verified(tmp_path, authority, certificates):
     with Peer(Server, tls=certificates["good"]) as peer:
         result = drain(tmp_path, peer, {"level": "verify", "ca_file": str(authority.file), **MATCH}, count=10,
