@@ -51,7 +51,7 @@ static void print_for_people(const json_t *answer)
     const json_t *rows = json_object_get(answer, "destinations");
     double full_us = cost_us(totals, "cpu_full", "full");
     double resumed_us = cost_us(totals, "cpu_resumed", "resumed");
-    double saving_us = full_us && resumed_us ? full_us - resumed_us : 0;
+    double saving_us = full_us > 0 && resumed_us > 0 ? full_us - resumed_us : 0;
     size_t i;
     json_t *row;
     printf("%lld look-ups, %lld resumed, %lld full (%lld at first contact, %lld could have been "

@@ -14,7 +14,7 @@ static double seconds(int64_t ms)
 static json_t *pause_rows(struct pauses *pauses)
 {
     json_t *rows = json_array();
-    for (int room = 0; room < PAUSE_ROOMS; room++) {
+    for (enum pause_room room = 0; room < PAUSE_ROOMS; room++) {
         struct pause pause;
         if (!pauses_read(pauses, room, &pause))
             continue;

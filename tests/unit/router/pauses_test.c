@@ -25,7 +25,7 @@ static void nothing_pauses_at_first(void **state)
 {
     (void)state;
     struct pause pause;
-    for (int room = 0; room < PAUSE_ROOMS; room++)
+    for (enum pause_room room = 0; room < PAUSE_ROOMS; room++)
         assert_false(pauses_read(&pauses, room, &pause));
     assert_false(pauses_any(&pauses));
     assert_true(pauses_allow_deliveries(&pauses));
