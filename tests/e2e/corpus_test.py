@@ -64,7 +64,8 @@ def expected(data):
         del lines[0]
     if lines[:1] and lines[0].startswith(b"From "):
         del lines[0]
-    out, cutting = [], False
+    # No field first: all of it is body, behind an empty line.
+    out, cutting = [b""] if lines[:1] and lines[0] and not FIELD.match(lines[0]) else [], False
     for number, line in enumerate(lines):
         if line == b"":
             return out + lines[number:]
