@@ -34,6 +34,7 @@ class Refusing(Server):
 class Failing(Server):
     def on_starttls(self):
         self.reply("220 2.0.0 go ahead")
+        self.conn.read_some()  # the ClientHello: before it, this would be an injection
         self.conn.send(b"this is no TLS\r\n")
         return False
 
