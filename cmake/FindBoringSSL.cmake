@@ -39,9 +39,9 @@ if(BoringSSL_FOUND AND NOT TARGET BoringSSL::Crypto)
     set_target_properties(${_t} PROPERTIES
       INTERFACE_COMPILE_OPTIONS "-I${BoringSSL_INCLUDE_DIR}")
   endforeach()
-  if(BoringSSL_SSL_LIBRARY MATCHES "\\.a$")
-    # libssl.a is C++ without RTTI/exceptions; current BoringSSL's needs some libstdc++ symbols.
-    set_property(TARGET BoringSSL::SSL APPEND PROPERTY INTERFACE_LINK_LIBRARIES stdc++)
+  if(BoringSSL_CRYPTO_LIBRARY MATCHES "\\.a$")
+    # Both are C++ without RTTI and exceptions; those of a current BoringSSL need some libstdc++ symbols.
+    set_property(TARGET BoringSSL::Crypto APPEND PROPERTY INTERFACE_LINK_LIBRARIES stdc++)
   endif()
 endif()
 mark_as_advanced(BoringSSL_INCLUDE_DIR BoringSSL_SSL_LIBRARY BoringSSL_CRYPTO_LIBRARY)

@@ -26,6 +26,8 @@ static SSL_SESSION *make_session(uint16_t version, uint32_t lifetime_s)
     unsigned n = ++next_id;
     memcpy(id, &n, sizeof n);
     assert_true(SSL_SESSION_set1_id(session, id, sizeof id));
+    if (version >= TLS1_3_VERSION) /* resumable by a ticket only */
+        assert_true(SSL_SESSION_set_ticket(session, id, sizeof id));
     assert_true(SSL_SESSION_set_protocol_version(session, version));
     SSL_SESSION_set_timeout(session, lifetime_s);
     return session;
