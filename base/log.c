@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { NOTE_MAX = 2048, FILE_BUFFER_MAX = 256 * 1024 };
@@ -21,6 +22,7 @@ struct log_file {
     struct buffer waiting; /* writer thread: gathered until the end of a batch */
     int64_t complained_us; /* when a failed write was last noted */
     uint64_t lost;         /* lines' batches that could not be written */
+    bool is_torn;          /* the file ends within a line, of which the rest is lost */
     struct log_file *next; /* writer thread: files with something waiting */
     bool queued;
 };
@@ -58,14 +60,24 @@ static void complain(struct log_file *file)
 
 static void write_all(struct log_file *file, struct bytes text)
 {
+    if (file->is_torn) {
+        if (write(file->fd, "\n", 1) != 1) {
+            complain(file);
+            return;
+        }
+        file->is_torn = false;
+    }
+    uint8_t last = '\n';
     while (text.len) {
         ssize_t n = write(file->fd, text.at, text.len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
+            file->is_torn = last != '\n';
             complain(file);
             return;
         }
+        last = text.at[n - 1];
         text = bytes_from(text, (size_t)n);
     }
 }
@@ -201,6 +213,21 @@ void log_note(enum log_level level, const char *format, ...)
     submit(NULL, bytes_make(text, end + 1));
 }
 
+/* A run that was killed in mid-write left half a line, which must not spoil the next one. */
+static bool ends_within_a_line(const char *path, int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return false;
+    int reader = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (reader < 0)
+        return false;
+    char last;
+    bool is_torn = pread(reader, &last, 1, st.st_size - 1) == 1 && last != '\n';
+    close(reader);
+    return is_torn;
+}
+
 struct log_file *log_file_open(const char *path)
 {
     int fd = strcmp(path, "-") == 0
@@ -211,6 +238,7 @@ struct log_file *log_file_open(const char *path)
     struct log_file *file = mem_zalloc(1, sizeof *file);
     file->fd = fd;
     file->path = mem_strdup(path);
+    file->is_torn = ends_within_a_line(path, fd);
     buffer_init(&file->waiting, FILE_BUFFER_MAX);
     return file;
 }

@@ -29,7 +29,8 @@ void log_note(enum log_level level, const char *format, ...) __attribute__((form
 #define log_warning(...) log_note(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_error(...) log_note(LOG_LEVEL_ERROR, __VA_ARGS__)
 
-/* path: appended to, made with mode 0640; "-" is stdout. NULL with errno set on failure. */
+/* path: appended to, made with mode 0640; "-" is stdout. NULL with errno set on failure. What is
+ * written begins a line of its own, also behind half a line that a crash or a full disk left. */
 struct log_file *log_file_open(const char *path) __attribute__((warn_unused_result));
 /* After log_stop() only. */
 void log_file_close(struct log_file *file);

@@ -195,7 +195,7 @@ class Router:
         self.config = merge(base, config or {})
         self.config_path = self.folder / "sluice.conf"
         self.process = None
-        self.runs = 0
+        self.runs = self.kills = 0
 
     def command(self, *arguments):
         self.config_path.write_text(render_config(self.config))
@@ -226,6 +226,7 @@ class Router:
     def kill(self):
         """As a crash: SIGKILL."""
         self.process.kill()
+        self.kills += 1
 
     def check_sanitizers(self):
         words = self.process.stderr()
@@ -233,12 +234,19 @@ class Router:
             assert mark not in words, words[-8000:]
 
     def log(self):
-        """The delivery log; an unfinished last line is left for later."""
+        """The delivery log; an unfinished last line is left for later. Each kill may have torn one line."""
         try:
             lines = self.log_path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines[:-1] if line.strip()]
+        events, num_torn = [], 0
+        for line in lines[:-1]:
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                num_torn += 1
+                assert num_torn <= self.kills, line
+        return events
 
     def queue(self):
         """What `sluice queue --json` says, one object a message."""
