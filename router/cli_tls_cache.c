@@ -24,7 +24,8 @@ static double cost_us(const json_t *row, const char *cpu, const char *num)
     return handshakes ? json_number_value(json_object_get(row, cpu)) * 1e6 / (double)handshakes : 0;
 }
 
-/* What resuming would have saved, by the router's own average costs. */
+/* What resuming would have saved, by the router's own average costs: a failed handshake costs the
+ * full one that follows it. */
 static double lost_s(const json_t *row, double saving_us)
 {
     return saving_us > 0 ? (double)number(row, "avoidable") * saving_us / 1e6 : 0;
@@ -36,11 +37,13 @@ static void print_row(const json_t *row, double saving_us)
     const char *label = json_string_value(json_object_get(row, "destination"));
     buffer_init(&line, 4096);
     text_columns_put(&line, bytes_of(label ? label : ""), LABEL_COLUMNS, true);
-    buffer_printf(&line, " %8lld %8lld %8lld | %9lld %7lld %7lld %7lld %6lld | %8.3f%s",
+    buffer_printf(&line,
+                  " %8lld %8lld %8lld | %9lld %7lld %7lld %7lld %7lld %7lld %6lld | %8.3f %8.3f%s",
                   number(row, "lookups"), number(row, "resumed"), number(row, "full"),
                   number(row, "no_ticket"), number(row, "used_up"), number(row, "expired"),
-                  number(row, "refused"), number(row, "failed"), lost_s(row, saving_us),
-                  number(row, "never_resumes") ? "  never resumes" : "");
+                  number(row, "evicted"), number(row, "key_changed"), number(row, "refused"),
+                  number(row, "failed"), json_number_value(json_object_get(row, "cpu_avoidable")),
+                  lost_s(row, saving_us), number(row, "never_resumes") ? "  never resumes" : "");
     printf("%.*s\n", (int)line.len, (const char *)line.at);
     buffer_fini(&line);
 }
@@ -55,18 +58,18 @@ static void print_for_people(const json_t *answer)
     size_t i;
     json_t *row;
     printf("%lld look-ups, %lld resumed, %lld full (%lld at first contact, %lld could have been "
-           "resumed); %lld destinations with %lld sessions, %lld evicted\n",
+           "resumed); %lld destinations with %lld sessions in %lld KiB, %lld evictions\n",
            number(totals, "lookups"), number(totals, "resumed"), number(totals, "full"),
            number(totals, "first"), number(totals, "avoidable"), number(totals, "destinations"),
-           number(totals, "sessions"), number(totals, "evicted"));
+           number(totals, "sessions"), number(totals, "bytes") / 1024, number(totals, "evictions"));
     printf("CPU of a full handshake %.0f us, of a resumed one %.0f us; saved so far %.3f s\n",
            full_us, resumed_us,
            saving_us > 0 ? saving_us * (double)number(totals, "resumed") / 1e6 : 0);
     if (json_array_size(rows) == 0)
         return;
-    printf("%-*s %8s %8s %8s | %9s %7s %7s %7s %6s | %8s\n", LABEL_COLUMNS, "destination",
-           "look-ups", "resumed", "full", "no ticket", "used up", "expired", "refused", "failed",
-           "lost s");
+    printf("%-*s %8s %8s %8s | %9s %7s %7s %7s %7s %7s %6s | %8s %8s\n", LABEL_COLUMNS,
+           "destination", "look-ups", "resumed", "full", "no ticket", "used up", "expired",
+           "evicted", "new key", "refused", "failed", "CPU s", "lost s");
     json_array_foreach(rows, i, row) print_row(row, saving_us);
     if (number(answer, "matching") > (long long)json_array_size(rows))
         printf("... and %lld more (--top)\n",

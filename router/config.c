@@ -204,7 +204,8 @@ static bool read_destination(struct load *load, cfg_t *cfg, unsigned line)
         const struct config_option *option = &config_options[i];
         if (!config_option_is_destination(option))
             continue;
-        cfg_t *section = strchr(option->section, '.') ? section_at(cfg, "tls") : cfg;
+        const char *path = strchr(option->section, '.');
+        cfg_t *section = section_at(cfg, path ? path + 1 : "");
         const struct raw_value *raw = section ? raw_at(section, option, 0) : NULL;
         if (raw && !config_destination_set(destination, option, raw->text, expected))
             return fail_value(load, option, raw->line, raw->text, expected);

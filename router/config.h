@@ -26,6 +26,11 @@ struct tls_settings {
     char *ca_file, *system_ca_file, *cert_file, *key_file, *groups, *ciphers;
     enum tls_version_setting minimum_version, maximum_version;
     unsigned identity; /* index of its config_tls_identity() */
+    struct {
+        bool enabled;
+        struct session_limits limits;
+        enum session_scope scope;
+    } session; /* the session_cache section */
 };
 enum durability { DURABILITY_NONE, DURABILITY_GROUP, DURABILITY_STRICT };
 
@@ -93,7 +98,6 @@ struct config {
         struct tls_settings all;    /* what holds where no destination says otherwise */
         int64_t broken_lifetime_ms; /* memory of hosts whose TLS is broken */
         struct session_cache_options cache;
-        enum session_scope scope;
         char *cache_file; /* "" none */
     } tls;
     struct retry_policy retry;

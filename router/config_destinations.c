@@ -366,43 +366,72 @@ bool config_destinations_transcribe(const struct config_destinations *destinatio
     return any;
 }
 
-static void print_rows(const struct config_destination *item, const char *section,
-                       const char *indent, struct buffer *out)
+static void print_row(const struct config_option *option, const char *text, struct buffer *out)
 {
+    struct destination_settings scratch = {0};
+    buffer_printf(out, "%s = ", option->name);
+    if (option->type == OPTION_NEXT_HOP || is_text(option)) {
+        config_quote(text, out);
+    } else {
+        apply_text(option, text, &scratch);
+        config_option_print(option, &scratch, out);
+    }
+    buffer_append_byte(out, '\n');
+}
+
+static unsigned num_dots(const char *section, size_t len)
+{
+    unsigned num = 0;
+    for (size_t i = 0; i < len; i++)
+        num += section[i] == '.';
+    return num;
+}
+
+/* Octets of the innermost section that both are or lie in. */
+static size_t common_section(const char *a, const char *b)
+{
+    size_t common = 0;
+    for (size_t i = 0; a[i] && a[i] == b[i]; i++)
+        if ((!a[i + 1] || a[i + 1] == '.') && (!b[i + 1] || b[i + 1] == '.'))
+            common = i + 1;
+    return common;
+}
+
+/* Closes what `from` has open beyond what it shares with `to`, and opens the rest of `to`. */
+static void change_section(const char *from, const char *to, struct buffer *out)
+{
+    size_t common = common_section(from, to);
+    unsigned depth = num_dots(from, common);
+    for (unsigned i = num_dots(from, strlen(from)); i > depth; i--)
+        buffer_printf(out, "%*s}\n", (int)(4 * i), "");
+    for (const char *rest = to + common; *rest; rest += strcspn(rest, ".")) {
+        rest++;
+        buffer_printf(out, "%*s%.*s {\n", (int)(4 * ++depth), "", (int)strcspn(rest, "."), rest);
+    }
+}
+
+static void print_one(const struct config_destination *item, struct buffer *out)
+{
+    const char *open = "destination";
     size_t first = first_option();
+    buffer_append_str(out, "\ndestination ");
+    config_quote(item->pattern, out);
+    buffer_append_str(out, " {\n");
     for (size_t i = first; i < config_num_options; i++) {
         const struct config_option *option = &config_options[i];
-        struct destination_settings scratch = {0};
-        const char *text = item->texts[i - first];
-        if (!text || strcmp(option->section, section) != 0)
+        if (!item->texts[i - first])
             continue;
-        buffer_printf(out, "%s%s = ", indent, option->name);
-        if (option->type == OPTION_NEXT_HOP || is_text(option)) {
-            config_quote(text, out);
-        } else {
-            apply_text(option, text, &scratch);
-            config_option_print(option, &scratch, out);
-        }
-        buffer_append_byte(out, '\n');
+        change_section(open, option->section, out);
+        open = option->section;
+        buffer_printf(out, "%*s", (int)(4 * (num_dots(open, strlen(open)) + 1)), "");
+        print_row(option, item->texts[i - first], out);
     }
+    change_section(open, "destination", out);
+    buffer_append_str(out, "}\n");
 }
 
 void config_destinations_print(const struct config_destinations *destinations, struct buffer *out)
 {
-    for (size_t i = 0; i < destinations->num; i++) {
-        const struct config_destination *item = destinations->items[i];
-        buffer_append_str(out, "\ndestination ");
-        config_quote(item->pattern, out);
-        buffer_append_str(out, " {\n");
-        print_rows(item, "destination", "    ", out);
-        size_t before = out->len;
-        buffer_append_str(out, "    tls {\n");
-        size_t empty = out->len;
-        print_rows(item, "destination.tls", "        ", out);
-        if (out->len == empty)
-            out->len = before;
-        else
-            buffer_append_str(out, "    }\n");
-        buffer_append_str(out, "}\n");
-    }
+    for (size_t i = 0; i < destinations->num; i++)
+        print_one(destinations->items[i], out);
 }

@@ -138,16 +138,20 @@ const struct config_option config_options[] = {
     {"tls", "broken_lifetime", OPTION_DURATION, AT(tls.broken_lifetime_ms), MS(1), DAYS(30), "1d", NULL, NULL,
      "How long a host whose TLS failed is remembered for on_failure."},
 
+    {"tls.session_cache", "enabled", OPTION_TRUTH, AT(tls.all.session.enabled), 0, 0, "true", NULL, NULL,
+     "Whether TLS sessions are kept and offered again."},
+    {"tls.session_cache", "timeout", OPTION_DURATION, AT(tls.all.session.limits.timeout_ms), MS(1), DAYS(7), "1h", NULL, NULL,
+     "How long a TLS session is offered again; its own lifetime may be shorter."},
+    {"tls.session_cache", "tickets_per_destination", OPTION_NUMBER, AT(tls.all.session.limits.tickets), 1, SESSION_TICKETS_MAX, "4", NULL, NULL,
+     "TLS sessions kept per destination: as many as connections that begin at the same time."},
+    {"tls.session_cache", "scope", OPTION_CHOICE, AT(tls.all.session.scope), 0, 0, "address", scopes, NULL,
+     "What a destination is: address (IP and port), host (MX host) or site (all hosts of a site, then without SNI)."},
     {"tls.session_cache", "entries", OPTION_NUMBER, AT(tls.cache.entries), 0, 100000000, "65536", NULL, NULL,
      "Destinations whose TLS sessions are kept; 0 switches the cache off."},
-    {"tls.session_cache", "timeout", OPTION_DURATION, AT(tls.cache.timeout_ms), MS(1), DAYS(7), "1h", NULL, NULL,
-     "How long a TLS session is offered again; its own lifetime may be shorter."},
-    {"tls.session_cache", "tickets_per_destination", OPTION_NUMBER, AT(tls.cache.tickets_per_destination), 1, SESSION_TICKETS_MAX, "4", NULL, NULL,
-     "TLS sessions kept per destination: as many as connections that begin at the same time."},
+    {"tls.session_cache", "bytes", OPTION_SIZE, AT(tls.cache.bytes), 0, INT64_C(1) << 40, "256M", NULL, NULL,
+     "Memory that they take, as estimated (docs/tls.md); 0: as much as entries allow."},
     {"tls.session_cache", "stripes", OPTION_NUMBER, AT(tls.cache.stripes), 1, 1024, "16", NULL, NULL,
      "Parts of the cache, each with a lock of its own; a power of two."},
-    {"tls.session_cache", "scope", OPTION_CHOICE, AT(tls.scope), 0, 0, "address", scopes, NULL,
-     "What a destination is: address (IP and port), host (MX host) or site (all hosts of a site, then without SNI)."},
     {"tls.session_cache", "file", OPTION_TEXT, AT(tls.cache_file), 0, PATH_LEN_MAX, "", NULL, later_any,
      "Where the cache is kept between runs. Not available yet: only empty, which is nowhere."},
 
@@ -215,6 +219,15 @@ const struct config_option config_options[] = {
      "As tls.ciphers, which holds unless this is set."},
     {"destination.tls", "groups", OPTION_TEXT, OF(tls.groups), 0, 200, NULL, NULL, NULL,
      "As tls.groups, which holds unless this is set."},
+
+    {"destination.tls.session_cache", "enabled", OPTION_TRUTH, OF(tls.session.enabled), 0, 0, NULL, NULL, NULL,
+     "As tls.session_cache.enabled, which holds unless this is set."},
+    {"destination.tls.session_cache", "timeout", OPTION_DURATION, OF(tls.session.limits.timeout_ms), MS(1), DAYS(7), NULL, NULL, NULL,
+     "As tls.session_cache.timeout, which holds unless this is set."},
+    {"destination.tls.session_cache", "tickets_per_destination", OPTION_NUMBER, OF(tls.session.limits.tickets), 1, SESSION_TICKETS_MAX, NULL, NULL, NULL,
+     "As tls.session_cache.tickets_per_destination, which holds unless this is set."},
+    {"destination.tls.session_cache", "scope", OPTION_CHOICE, OF(tls.session.scope), 0, 0, NULL, scopes, NULL,
+     "As tls.session_cache.scope, which holds unless this is set."},
 };
 /* clang-format on */
 

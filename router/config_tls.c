@@ -49,8 +49,15 @@ bool config_tls_same_identity(const struct tls_settings *a, const struct tls_set
            a->minimum_version == b->minimum_version && a->maximum_version == b->maximum_version;
 }
 
+static bool same_session(const struct tls_settings *a, const struct tls_settings *b)
+{
+    return a->session.enabled == b->session.enabled && a->session.scope == b->session.scope &&
+           a->session.limits.tickets == b->session.limits.tickets &&
+           a->session.limits.timeout_ms == b->session.limits.timeout_ms;
+}
+
 bool config_tls_equal(const struct tls_settings *a, const struct tls_settings *b)
 {
     return a->level == b->level && a->wrapper == b->wrapper && a->on_failure == b->on_failure &&
-           strcmp(a->match, b->match) == 0 && config_tls_same_identity(a, b);
+           strcmp(a->match, b->match) == 0 && same_session(a, b) && config_tls_same_identity(a, b);
 }

@@ -66,7 +66,7 @@ static const char *sni_of(const struct connection *connection)
 /* Hosts of a site share sessions only where nothing is checked about any one of them. */
 static enum session_scope scope_of(const struct connection *connection)
 {
-    enum session_scope scope = connection->worker->services->config->tls.scope;
+    enum session_scope scope = connection->site->settings->tls.session.scope;
     bool checks = connection->requirement.checks || connection->requirement.wishes;
     return scope == SESSION_SCOPE_SITE && checks ? SESSION_SCOPE_HOST : scope;
 }
@@ -112,11 +112,12 @@ void connection_start_tls(struct connection *connection)
     struct tls_context *context = services->tls_contexts[settings->identity];
     struct channel_tls_params params = {
         .context = context,
-        .cache = services->session_cache,
-        .key = make_key(connection, context, scope, sni),
+        .cache = settings->session.enabled ? services->session_cache : NULL,
+        .destination = {.key = make_key(connection, context, scope, sni),
+                        .label = connection->label,
+                        .limits = settings->session.limits},
         .requirement = &connection->requirement,
         .now_wall_s = clock_wall_ms() / 1000,
-        .label = connection->label,
         .sni = sni,
         .offer_session = !connection->full_handshake_forced,
     };

@@ -21,7 +21,7 @@ struct control_services {
     struct dispatcher *dispatcher;
     struct journal_thread *journal_thread;
     struct pauses *pauses;
-    struct session_cache *session_cache; /* NULL: switched off */
+    struct session_cache *session_cache;
     int64_t started_wall_ms;
 };
 

@@ -46,8 +46,8 @@ static bool is_wanted(const void *name, const char *label)
 /* Full handshakes at a destination that had given a session before. */
 static uint64_t avoidable(const struct session_cache_counters *counters)
 {
-    return counters->missed_used_up + counters->missed_expired + counters->refused +
-           counters->failed;
+    return counters->missed_used_up + counters->missed_expired + counters->missed_evicted +
+           counters->missed_key_changed + counters->refused + counters->failed;
 }
 
 static bool goes_before(const struct session_cache_counters *a,
@@ -77,17 +77,35 @@ static void offer(void *ctx, const char *label, const struct session_cache_count
 
 static json_t *describe(const struct session_cache_counters *counters)
 {
-    return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "lookups",
-        (json_int_t)counters->lookups, "hits", (json_int_t)counters->hits, "resumed",
-        (json_int_t)counters->resumed, "full", (json_int_t)(counters->full + counters->refused),
-        "avoidable", (json_int_t)avoidable(counters), "first", (json_int_t)counters->missed_first,
-        "no_ticket", (json_int_t)counters->missed_no_ticket, "used_up",
-        (json_int_t)counters->missed_used_up, "expired", (json_int_t)counters->missed_expired,
-        "refused", (json_int_t)counters->refused, "failed", (json_int_t)counters->failed,
-        "sessions", (json_int_t)counters->sessions, "never_resumes",
-        (json_int_t)counters->never_resume, "cpu_full", (double)counters->cpu_full_us / 1e6,
-        "cpu_resumed", (double)counters->cpu_resumed_us / 1e6);
+    const struct {
+        const char *name;
+        uint64_t number;
+    } rows[] = {
+        {"lookups", counters->lookups},
+        {"hits", counters->hits},
+        {"resumed", counters->resumed},
+        {"full", counters->full + counters->refused},
+        {"avoidable", avoidable(counters)},
+        {"first", counters->missed_first},
+        {"no_ticket", counters->missed_no_ticket},
+        {"used_up", counters->missed_used_up},
+        {"expired", counters->missed_expired},
+        {"evicted", counters->missed_evicted},
+        {"key_changed", counters->missed_key_changed},
+        {"refused", counters->refused},
+        {"failed", counters->failed},
+        {"relent", counters->relent},
+        {"sessions", counters->sessions},
+        {"bytes", counters->bytes},
+        {"never_resumes", counters->never_resume},
+    };
+    json_t *row = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        json_object_set_new(row, rows[i].name, json_integer((json_int_t)rows[i].number));
+    json_object_set_new(row, "cpu_full", json_real((double)counters->cpu_full_us / 1e6));
+    json_object_set_new(row, "cpu_avoidable", json_real((double)counters->cpu_avoidable_us / 1e6));
+    json_object_set_new(row, "cpu_resumed", json_real((double)counters->cpu_resumed_us / 1e6));
+    return row;
 }
 
 static json_t *list(const struct top *top)
@@ -118,8 +136,7 @@ static void answer_counters(struct control_call *call, const char *name)
     session_cache_read_counters(cache, &totals);
     json_t *total = describe(&totals);
     json_object_set_new(total, "destinations", json_integer((json_int_t)totals.entries));
-    json_object_set_new(total, "evicted", json_integer((json_int_t)totals.evicted));
-    json_object_set_new(total, "relent", json_integer((json_int_t)totals.relent));
+    json_object_set_new(total, "evictions", json_integer((json_int_t)totals.evicted));
     control_answer(call, json_pack("{s:b, s:o, s:I, s:o}", "ok", 1, "totals", total, "matching",
                                    (json_int_t)top.num_met, "destinations", list(&top)));
     free(top.rows);
@@ -129,7 +146,7 @@ void control_tls_cache(struct control_call *call)
 {
     struct session_cache *cache = call->services->session_cache;
     const char *name = json_string_value(json_object_get(call->request, "name"));
-    if (!cache) {
+    if (session_cache_is_off(cache)) {
         control_refuse(call, "unavailable",
                        "the cache is switched off (tls.session_cache.entries = 0)");
     } else if (json_is_true(json_object_get(call->request, "flush"))) {

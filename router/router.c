@@ -139,8 +139,7 @@ static int open_tls(struct router *router)
             return EX_CONFIG;
         }
     }
-    if (router->config->tls.cache.entries)
-        router->session_cache = session_cache_new(&router->config->tls.cache);
+    router->session_cache = session_cache_new(&router->config->tls.cache);
     router->broken_hosts =
         tls_broken_hosts_new(BROKEN_HOSTS_MAX, router->config->tls.broken_lifetime_ms);
     return 0;

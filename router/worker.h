@@ -22,7 +22,7 @@ struct worker_services {
     struct journal *journal;
     struct tls_context **tls_contexts; /* by settings->tls.identity */
     struct commit_gate *commit_gate;
-    struct session_cache *session_cache; /* NULL: switched off */
+    struct session_cache *session_cache;
     struct tls_broken_hosts *broken_hosts;
     struct site_pool *site_pool;
     struct mailbox *journal_thread; /* takes attempted deliveries (DELIVERY_ATTEMPTED) */

@@ -71,6 +71,8 @@ void channel_start_tls(struct channel *channel, const struct channel_tls_params 
     CHECK(!channel->ssl && !channel_has_unsent(channel));
     channel->tls = *params;
     channel->now_ms = now_ms;
+    channel->wall_ahead_ms = params->now_wall_s * 1000 - now_ms;
+    channel->verified_until_ms = SESSION_UNVERIFIED;
     channel->ssl = SSL_new(params->context->ssl_ctx);
     CHECK(channel->ssl); /* want of memory */
     SSL_set_app_data(channel->ssl, channel);
@@ -84,8 +86,8 @@ void channel_start_tls(struct channel *channel, const struct channel_tls_params 
         ERR_clear_error();
     if (!params->cache || !params->offer_session)
         return;
-    enum session_miss miss; /* counted by the cache */
-    channel->offered = session_cache_take(params->cache, &channel->tls.key, now_ms, &miss);
+    channel->offered = session_cache_take(params->cache, &channel->tls.destination,
+                                          now_ms + channel->wall_ahead_ms, &channel->offer);
     if (channel->offered)
         SSL_set_session(channel->ssl, channel->offered);
 }
@@ -208,8 +210,12 @@ int channel_on_new_session(SSL *ssl, SSL_SESSION *session)
     if (!channel->tls.cache || channel->verdict.by_domain ||
         channel->verdict.wish != TLS_FAULT_NONE)
         return 0; /* the reference stays with BoringSSL */
-    session_cache_put(channel->tls.cache, &channel->tls.key, channel->tls.label, session,
-                      channel->now_ms);
+    /* In a resumed handshake nothing was verified: what was holds as long as it did. In TLS 1.2 the
+     * ticket comes before the handshake has ended. */
+    int64_t until_ms =
+        SSL_session_reused(ssl) ? channel->offer.verified_until_ms : channel->verified_until_ms;
+    session_cache_put(channel->tls.cache, &channel->tls.destination, session, until_ms,
+                      channel->now_ms + channel->wall_ahead_ms);
     return 1;
 }
 
@@ -217,8 +223,12 @@ int channel_on_new_session(SSL *ssl, SSL_SESSION *session)
 enum ssl_verify_result_t channel_on_verify(SSL *ssl, uint8_t *out_alert)
 {
     struct channel *channel = SSL_get_app_data(ssl);
-    if (tls_verify(SSL_get0_peer_certificates(ssl), channel->tls.requirement,
-                   channel->tls.context->trust.store, channel->tls.now_wall_s, &channel->verdict))
+    bool ok =
+        tls_verify(SSL_get0_peer_certificates(ssl), channel->tls.requirement,
+                   channel->tls.context->trust.store, channel->tls.now_wall_s, &channel->verdict);
+    if (channel->verdict.valid_until_s != TLS_VALID_FOREVER)
+        channel->verified_until_ms = channel->verdict.valid_until_s * 1000;
+    if (ok)
         return ssl_verify_ok;
     *out_alert = channel->verdict.fault == TLS_FAULT_EXPIRED ? SSL_AD_CERTIFICATE_EXPIRED
                                                              : SSL_AD_CERTIFICATE_UNKNOWN;
@@ -227,9 +237,12 @@ enum ssl_verify_result_t channel_on_verify(SSL *ssl, uint8_t *out_alert)
 
 static void report(struct channel *channel, enum session_use use)
 {
+    const struct session_report how = {.session = channel->offered,
+                                       .use = use,
+                                       .miss = channel->offer.miss,
+                                       .cpu_us = channel->handshake_cpu_us};
     if (channel->tls.cache)
-        session_cache_report(channel->tls.cache, &channel->tls.key, channel->tls.label,
-                             channel->offered, use, channel->handshake_cpu_us);
+        session_cache_report(channel->tls.cache, &channel->tls.destination, &how);
     SSL_SESSION_free(channel->offered);
     channel->offered = NULL;
 }

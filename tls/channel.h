@@ -21,11 +21,10 @@ enum channel_status {
 };
 
 struct channel_tls_params {
-    struct tls_context *context; /* borrowed */
-    struct session_cache *cache; /* borrowed; NULL: no resumption */
-    struct session_key key;
-    const char *label;  /* borrowed until channel_fini(): for the cache's people-readable list */
-    const char *sni;    /* borrowed until the handshake ends; NULL: none */
+    struct tls_context *context;            /* borrowed */
+    struct session_cache *cache;            /* borrowed; NULL: no resumption */
+    struct session_destination destination; /* its label is borrowed until channel_fini() */
+    const char *sni;                        /* borrowed until the handshake ends; NULL: none */
     bool offer_session; /* false: full handshake on purpose (after a failed resumed one) */
     /* What the certificate has to satisfy: its proof is in the key. Borrowed until the handshake
      * ends. */
@@ -49,6 +48,9 @@ struct channel {
     struct channel_tls_params tls;
     struct tls_verdict verdict; /* of the handshake under way or done */
     SSL_SESSION *offered;       /* owned reference; NULL */
+    struct session_offer offer; /* what the cache said when it was asked */
+    int64_t verified_until_ms;  /* of the certificates that this connection rests on */
+    int64_t wall_ahead_ms;      /* of the wall clock before the loop's */
     bool handshake_done;
     struct buffer in; /* read ahead: undecrypted records under TLS; no memory while empty */
     size_t in_pos;

@@ -13,16 +13,36 @@ static struct digest_lru_node **bucket_of(struct digest_lru *lru, const uint8_t 
 static void link_newest(struct digest_lru *lru, struct digest_lru_node *node);
 static void unlink_node(struct digest_lru *lru, struct digest_lru_node *node);
 
-void digest_lru_init(struct digest_lru *lru, size_t max)
+struct digest_lru_table digest_lru_table_new(size_t max)
 {
     size_t num_buckets = 1;
     while (num_buckets < max)
         num_buckets *= 2;
     /* Zeroed memory that is never touched costs nothing, so the table never has to grow. */
-    *lru = (struct digest_lru){.buckets = mem_zalloc(num_buckets, sizeof(struct digest_lru_node *)),
-                               .mask = num_buckets - 1,
-                               .max = max};
+    return (struct digest_lru_table){mem_zalloc(num_buckets, sizeof(struct digest_lru_node *)),
+                                     num_buckets - 1};
+}
+
+void digest_lru_init(struct digest_lru *lru, size_t max)
+{
+    struct digest_lru_table table = digest_lru_table_new(max);
+    *lru = (struct digest_lru){.buckets = table.buckets, .mask = table.mask, .max = max};
     RAND_bytes((uint8_t *)lru->seed, sizeof lru->seed);
+}
+
+void digest_lru_rebuild(struct digest_lru *lru, size_t max, struct digest_lru_table *table)
+{
+    struct digest_lru_table old = {lru->buckets, lru->mask};
+    CHECK(lru->num <= max);
+    lru->buckets = table->buckets;
+    lru->mask = table->mask;
+    lru->max = max;
+    for (struct digest_lru_node *node = lru->newest; node; node = node->older) {
+        struct digest_lru_node **bucket = bucket_of(lru, node->digest);
+        node->chain = *bucket;
+        *bucket = node;
+    }
+    *table = old;
 }
 
 void digest_lru_fini(struct digest_lru *lru)

@@ -2,8 +2,8 @@
  * session cache and under the memory of broken hosts.
  *
  * Intrusive: a node is embedded in what it finds, and is borrowed while it is in the table. It
- * allocates only in digest_lru_init(), so that all else may run under a mutex. One thread at a
- * time. */
+ * allocates only in digest_lru_init() and digest_lru_table_new(), so that all else may run under a
+ * mutex. One thread at a time. */
 #ifndef SLUICE_TLS_DIGEST_LRU_H
 #define SLUICE_TLS_DIGEST_LRU_H
 
@@ -37,6 +37,14 @@ struct digest_lru_node *digest_lru_find(struct digest_lru *lru, const uint8_t di
 void digest_lru_insert(struct digest_lru *lru, struct digest_lru_node *node);
 /* Makes it the newest. */
 void digest_lru_touch(struct digest_lru *lru, struct digest_lru_node *node);
+/* Buckets for another max. After digest_lru_rebuild() *table holds the old ones; the caller frees
+ * table->buckets. At most max nodes are in it. O(nodes). */
+struct digest_lru_table {
+    struct digest_lru_node **buckets; /* owned array */
+    size_t mask;
+};
+struct digest_lru_table digest_lru_table_new(size_t max);
+void digest_lru_rebuild(struct digest_lru *lru, size_t max, struct digest_lru_table *table);
 void digest_lru_remove(struct digest_lru *lru, struct digest_lru_node *node);
 static inline bool digest_lru_is_full(const struct digest_lru *lru)
 {

@@ -33,6 +33,7 @@ struct chain {
     const STACK_OF(CRYPTO_BUFFER) * sent;
     size_t num; /* of sent, bounded */
     int64_t now_wall_s;
+    int64_t valid_until_s; /* see struct tls_verdict */
 };
 
 static struct bytes certificate_at(const struct chain *chain, size_t i)
@@ -115,8 +116,27 @@ static STACK_OF(X509) * parse_rest(const struct chain *chain)
     return rest;
 }
 
+/* The first end of all on the path: a session that outlived it would stand for a handshake that
+ * fails. The anchor counts as well, because the verification looks at its dates too. */
+static int64_t first_end_s(X509_STORE_CTX *context, int64_t now_wall_s)
+{
+    const STACK_OF(X509) *path = X509_STORE_CTX_get0_chain(context);
+    ASN1_TIME *now = ASN1_TIME_set(NULL, (time_t)now_wall_s);
+    int64_t first_s = TLS_VALID_FOREVER;
+    CHECK(now); /* want of memory */
+    for (size_t i = 0; path && i < sk_X509_num(path); i++) {
+        int days, seconds;
+        int64_t end_s = now_wall_s;
+        if (ASN1_TIME_diff(&days, &seconds, now, X509_get0_notAfter(sk_X509_value(path, i))))
+            end_s += (int64_t)days * 86400 + seconds;
+        first_s = end_s < first_s ? end_s : first_s;
+    }
+    ASN1_TIME_free(now);
+    return first_s;
+}
+
 /* Chain to one of the anchors, validity, fit for a server; no names. */
-static enum tls_fault verify_chain(const struct chain *chain, X509 *leaf, X509_STORE *anchors,
+static enum tls_fault verify_chain(struct chain *chain, X509 *leaf, X509_STORE *anchors,
                                    bool any_anchor, char why[TLS_WHY_MAX])
 {
     STACK_OF(X509) *rest = parse_rest(chain);
@@ -135,8 +155,12 @@ static enum tls_fault verify_chain(const struct chain *chain, X509 *leaf, X509_S
         if (error == X509_V_OK && X509_STORE_CTX_get_error(context) != X509_V_OK)
             error = X509_STORE_CTX_get_error(context);
     }
-    if (error != X509_V_OK)
+    if (error != X509_V_OK) {
         snprintf(why, TLS_WHY_MAX, "%s", X509_verify_cert_error_string(error));
+    } else {
+        int64_t end_s = first_end_s(context, chain->now_wall_s);
+        chain->valid_until_s = end_s < chain->valid_until_s ? end_s : chain->valid_until_s;
+    }
     X509_STORE_CTX_free(context);
     sk_X509_pop_free(rest, X509_free);
     ERR_clear_error();
@@ -170,7 +194,7 @@ static enum tls_fault wrong_name(const char *name, char why[TLS_WHY_MAX])
     return TLS_FAULT_NAME;
 }
 
-static enum tls_fault verify_pkix(const struct chain *chain, X509 *leaf, X509_STORE *anchors,
+static enum tls_fault verify_pkix(struct chain *chain, X509 *leaf, X509_STORE *anchors,
                                   const struct tls_names *names, bool names_host,
                                   const struct tls_requirement *requirement, char why[TLS_WHY_MAX])
 {
@@ -201,7 +225,7 @@ static X509 *find_anchor(const struct chain *chain, const struct tlsa_record *re
     return NULL;
 }
 
-static enum tls_fault verify_dane_ta(const struct chain *chain, X509 *leaf,
+static enum tls_fault verify_dane_ta(struct chain *chain, X509 *leaf,
                                      const struct tlsa_record *record,
                                      const struct tls_requirement *requirement,
                                      struct tls_verdict *out)
@@ -223,7 +247,7 @@ static enum tls_fault verify_dane_ta(const struct chain *chain, X509 *leaf,
 }
 
 /* RFC 7672 3.1.1: with usage 3 neither names nor dates count. It goes first, being the cheapest. */
-static enum tls_fault verify_tlsa(const struct chain *chain, X509 *leaf,
+static enum tls_fault verify_tlsa(struct chain *chain, X509 *leaf,
                                   const struct tls_requirement *requirement,
                                   struct tls_verdict *out)
 {
@@ -263,9 +287,8 @@ static bool needs_leaf(const struct tls_requirement *requirement)
     return false;
 }
 
-static void verify_all(const struct chain *chain, X509 *leaf,
-                       const struct tls_requirement *requirement, X509_STORE *anchors,
-                       struct tls_verdict *out)
+static void verify_all(struct chain *chain, X509 *leaf, const struct tls_requirement *requirement,
+                       X509_STORE *anchors, struct tls_verdict *out)
 {
     if (requirement->checks & TLS_CHECK_TLSA)
         out->fault = verify_tlsa(chain, leaf, requirement, out);
@@ -282,8 +305,9 @@ static void verify_all(const struct chain *chain, X509 *leaf,
 bool tls_verify(const STACK_OF(CRYPTO_BUFFER) * sent, const struct tls_requirement *requirement,
                 X509_STORE *anchors, int64_t now_wall_s, struct tls_verdict *out)
 {
-    struct chain chain = {.sent = sent, .now_wall_s = now_wall_s};
-    *out = (struct tls_verdict){.fault = TLS_FAULT_NONE};
+    struct chain chain = {
+        .sent = sent, .now_wall_s = now_wall_s, .valid_until_s = TLS_VALID_FOREVER};
+    *out = (struct tls_verdict){.fault = TLS_FAULT_NONE, .valid_until_s = TLS_VALID_FOREVER};
     if (!requirement->checks && !requirement->wishes)
         return true;
     chain.num = sent ? sk_CRYPTO_BUFFER_num(sent) : 0;
@@ -296,6 +320,7 @@ bool tls_verify(const STACK_OF(CRYPTO_BUFFER) * sent, const struct tls_requireme
         chain.num = TLS_CHAIN_MAX;
     X509 *leaf = needs_leaf(requirement) ? parse(certificate_at(&chain, 0)) : NULL;
     verify_all(&chain, leaf, requirement, anchors, out);
+    out->valid_until_s = chain.valid_until_s;
     X509_free(leaf);
     ERR_clear_error();
     return out->fault == TLS_FAULT_NONE;

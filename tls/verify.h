@@ -22,13 +22,18 @@ enum tls_fault {
 const char *tls_fault_name(enum tls_fault fault); /* "certificate-not-trusted" ... */
 
 struct tls_verdict {
-    enum tls_fault fault;  /* of what is enforced */
-    enum tls_fault wish;   /* of what is only reported */
-    uint8_t tlsa_usage;    /* the usage that matched, TLSA_DANE_TA or TLSA_DANE_EE; 0: none asked */
-    bool by_domain;        /* DANE-TA matched the recipients' domain only, not the host: the session
-                              is good for that domain alone */
+    enum tls_fault fault; /* of what is enforced */
+    enum tls_fault wish;  /* of what is only reported */
+    uint8_t tlsa_usage;   /* the usage that matched, TLSA_DANE_TA or TLSA_DANE_EE; 0: none asked */
+    bool by_domain;       /* DANE-TA matched the recipients' domain only, not the host: the session
+                             is good for that domain alone */
+    /* Seconds since 1970: until when a full handshake with the same certificates would be accepted,
+     * which is when the first of those on the path to the anchor expires. A wish counts as a check.
+     * TLS_VALID_FOREVER: no dates were checked. */
+    int64_t valid_until_s;
     char why[TLS_WHY_MAX]; /* of fault, or of wish when there is no fault; else "" */
 };
+#define TLS_VALID_FOREVER INT64_MAX
 
 /* chain: leaf first, as the peer sent it; borrowed. anchors: for TLS_CHECK_PKIX; NULL: there are
  * none. now_wall_s: seconds since 1970. */

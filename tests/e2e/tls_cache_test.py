@@ -6,6 +6,7 @@ from harness import Router, Sink, message, program, wait_for
 
 EX_UNAVAILABLE = 69
 COUNT = 12
+REASONS = ("first", "no_ticket", "used_up", "expired", "evicted", "key_changed")
 
 
 def tls_cache(router, *arguments):
@@ -33,7 +34,7 @@ def test_says_why_handshakes_were_full(tmp_path):
         rows = {int(row["destination"].rsplit(":", 1)[1]): row for row in answer["destinations"]}
         totals = answer["totals"]
         assert totals["lookups"] == 3 * COUNT
-        assert totals["lookups"] == totals["hits"] + sum(totals[k] for k in ("first", "no_ticket", "used_up", "expired"))
+        assert totals["lookups"] == totals["hits"] + sum(totals[k] for k in REASONS)
         assert totals["first"] == 3
         assert rows[good]["resumed"] == COUNT - 1
         assert rows[none]["no_ticket"] == COUNT - 1
@@ -70,4 +71,30 @@ def test_wrong_usage_and_a_cache_that_is_off(tmp_path):
         assert tls_cache(router, "a", "b")[0] == 64
         code, _, words = tls_cache(router)
         assert code == 75 and "switched off" in words
+        router.stop()
+
+
+def test_each_destination_has_its_own_settings(tmp_path):
+    """off keeps nothing; a cache of one destination lets the others evict each other."""
+    with Sink(tmp_path / "sink", "tls=1.3", "tls=1.3", "tls=1.3") as sink:
+        names = ("one", "two", "off")
+        router = Router(tmp_path, {
+            "workers": 1, "pickup": {"settle": "0s"},
+            "tls": {"session_cache": {"entries": 1, "tickets_per_destination": 1}},
+            'destination "*"': {"connections": 1, "max_deliveries": 1},
+            **{f'destination "{name}.test"': {"next_hop": f"[127.0.0.1]:{port}",
+                                              "tls": {"session_cache": {"enabled": name != "off"}}}
+               for name, port in zip(names, sink.ports)}})
+        router.start()
+        for i in range(COUNT):
+            for name in names:
+                router.spool.drop(f"{name}{i}", message([f"a@{name}.test"], ident=f"{name}{i}"))
+            wait_for(lambda: len(router.log()) == 3 * (i + 1), "all deliveries")
+        totals = json.loads(tls_cache(router, "--json")[1])["totals"]
+        assert totals["lookups"] == 2 * COUNT
+        assert totals["lookups"] == totals["hits"] + sum(totals[k] for k in REASONS)
+        assert totals["destinations"] == 1 and totals["sessions"] == 1
+        assert totals["evicted"] > 0 and totals["evictions"] > totals["evicted"]
+        assert totals["avoidable"] >= totals["evicted"] and totals["cpu_avoidable"] > 0
+        assert 0 < totals["bytes"] < 10000
         router.stop()

@@ -34,12 +34,12 @@ struct link {
     enum channel_status handshake; /* how it ended */
 };
 
-static const struct session_key key = {{1, 2, 3}};
+static const struct session_destination destination = {
+    .key = {{1, 2, 3}}, .label = "test", .limits = {.tickets = 4, .timeout_ms = 3600 * 1000}};
 
 TLS_SERVER_UNUSED static struct session_cache *new_cache(void)
 {
-    return session_cache_new(&(struct session_cache_options){
-        .entries = 16, .timeout_ms = 3600 * 1000, .tickets_per_destination = 4});
+    return session_cache_new(&(struct session_cache_options){.entries = 16});
 }
 
 TLS_SERVER_UNUSED static struct session_cache_counters counters_of(struct session_cache *cache)
@@ -77,8 +77,7 @@ TLS_SERVER_UNUSED static void start_tls(struct link *link, struct session_cache 
     channel_start_tls(&link->channel,
                       &(struct channel_tls_params){.context = context,
                                                    .cache = cache,
-                                                   .key = key,
-                                                   .label = "test",
+                                                   .destination = destination,
                                                    .sni = "mx.example.test",
                                                    .offer_session = offer_session,
                                                    .requirement = &requirement,

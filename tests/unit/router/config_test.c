@@ -54,9 +54,9 @@ static void an_empty_file_has_the_defaults_of_the_issue(void **state)
     assert_int_equal(config->smtp.one_flight_max, 64 * 1024);
     assert_int_equal(config->tls.all.level, TLS_LEVEL_MAY);
     assert_int_equal(config->tls.cache.entries, 65536);
-    assert_int_equal(config->tls.cache.timeout_ms, 3600000);
-    assert_int_equal(config->tls.cache.tickets_per_destination, 4);
-    assert_int_equal(config->tls.scope, SESSION_SCOPE_ADDRESS);
+    assert_int_equal(config->tls.all.session.limits.timeout_ms, 3600000);
+    assert_int_equal(config->tls.all.session.limits.tickets, 4);
+    assert_int_equal(config->tls.all.session.scope, SESSION_SCOPE_ADDRESS);
     assert_int_equal(config->retry.minimum_ms, 300000);
     assert_int_equal(config->retry.maximum_ms, 4000000);
     assert_int_equal(config->retry.lifetime_ms, INT64_C(432000000));
@@ -142,6 +142,8 @@ static char *in_its_section(const struct config_option *option, const char *line
         return mem_printf("destination \"x.example\" { %s }", line);
     if (strcmp(section, "destination.tls") == 0)
         return mem_printf("destination \"x.example\" { tls { %s } }", line);
+    if (strcmp(section, "destination.tls.session_cache") == 0)
+        return mem_printf("destination \"x.example\" { tls { session_cache { %s } } }", line);
     if (strcmp(section, "tls.session_cache") == 0)
         return mem_printf("tls { session_cache { %s } }", line);
     return *section ? mem_printf("%s { %s }", section, line) : mem_strdup(line);
@@ -310,10 +312,12 @@ static void what_is_printed_reads_back_to_the_same(void **state)
     struct config *config = must_parse(
         "spool = '/a ${b} \"c\" \\\\'\nlog { file = \"\\x01\\xc3\\xbc\" level = debug }\n"
         "retry { minimum = 90s maximum = 1h }\nqueue { content_memory = 1500K }\n"
-        "tls { level = encrypt session_cache { scope = site entries = 0 } }\n"
+        "tls { level = encrypt session_cache { scope = site entries = 0 "
+        "tickets_per_destination = 3 } }\n"
         "dns { servers = {\"127.0.0.1:53\", \"::1\"} }\n"
         "destination *.b\xc3\xbc\x63her.example { next_hop = \"[2001:db8::1]:26\" }\n"
-        "destination [192.0.2.1] { tls { level = none } }\n"
+        "destination [192.0.2.1] { tls { level = none session_cache { scope = host } } port = 27 "
+        "}\n"
         "destination * { port = 26 idle = 0 transcript = true next_hop = \"\" }\n");
     char *first = printed(config);
     struct config *again = must_parse(first);
@@ -322,6 +326,9 @@ static void what_is_printed_reads_back_to_the_same(void **state)
     assert_string_equal(again->spool, "/a ${b} \"c\" \\");
     assert_string_equal(again->log.file, "\x01\xc3\xbc");
     assert_int_equal(again->queue.content_memory, 1500 * 1024);
+    const struct tls_settings *tls = &config_for_domain(again, "[192.0.2.1]")->tls;
+    assert_int_equal(tls->session.scope, SESSION_SCOPE_HOST);
+    assert_int_equal(tls->session.limits.tickets, 3);
     assert_int_equal(config_for_domain(again, "x.xn--bcher-kva.example")->next_hop->port, 26);
     free(first);
     free(second);

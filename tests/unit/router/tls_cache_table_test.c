@@ -12,8 +12,7 @@ static struct buffer out;
 static int set_up(void **state)
 {
     (void)state;
-    cache = session_cache_new(&(struct session_cache_options){
-        .entries = 1000, .timeout_ms = 1000, .tickets_per_destination = 4});
+    cache = session_cache_new(&(struct session_cache_options){.entries = 1000});
     buffer_init(&out, 64 * 1024);
     return 0;
 }
@@ -30,11 +29,13 @@ static int tear_down(void **state)
 static void ask(const char *label, unsigned times)
 {
     struct session_key_parts parts = {.destination = bytes_of(label)};
-    struct session_key key = session_key_make(&parts);
-    enum session_miss miss;
-    session_cache_report(cache, &key, label, NULL, SESSION_USE_FULL, 0);
+    struct session_destination to = {.key = session_key_make(&parts),
+                                     .label = label,
+                                     .limits = {.tickets = 4, .timeout_ms = 1000}};
+    struct session_offer offer;
+    session_cache_report(cache, &to, &(struct session_report){.use = SESSION_USE_FULL});
     for (unsigned i = 0; i < times; i++)
-        assert_null(session_cache_take(cache, &key, 0, &miss));
+        assert_null(session_cache_take(cache, &to, 0, &offer));
 }
 
 static const char *text(void)

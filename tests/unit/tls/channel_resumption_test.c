@@ -130,6 +130,41 @@ static void finished_and_the_first_command_leave_in_one_send(void **state)
     }
 }
 
+/* The certificate's end goes with the sessions of resumed connections, on which no certificate is
+ * looked at. */
+static void sessions_inherit_the_end_of_what_was_verified(void **state)
+{
+    (void)state;
+    static const uint16_t versions[] = {TLS1_3_VERSION, TLS1_2_VERSION};
+    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+        struct session_cache *cache = new_cache();
+        SSL_CTX *server = tls_server_new(&(struct tls_server_options){.max_version = versions[i]});
+        int64_t day_ms = INT64_C(24) * 3600 * 1000, now_ms = time(NULL) * 1000;
+        requirement.wishes = 0;
+        requirement.checks = TLS_CHECK_PKIX;
+        requirement.names_host = true;
+        requirement.host = "mx.example.test";
+        struct tls_trust none = context->trust;
+        context->trust.store = X509_STORE_new();
+        X509 *certificate = SSL_CTX_get0_certificate(server);
+        assert_true(X509_STORE_add_cert(context->trust.store, certificate));
+        for (int n = 0; n < 4; n++) {
+            struct session_offer offer;
+            assert_int_equal(connect_once(server, cache, true, 65536).resumed, n > 0);
+            SSL_SESSION *lent = session_cache_take(cache, &destination, now_ms, &offer);
+            assert_non_null(lent);
+            assert_true(offer.verified_until_ms > now_ms);
+            assert_true(offer.verified_until_ms <= now_ms + day_ms + 10000);
+            session_cache_put(cache, &destination, lent, offer.verified_until_ms, now_ms);
+        }
+        X509_STORE_free(context->trust.store);
+        context->trust = none;
+        requirement = (struct tls_requirement){0};
+        session_cache_free(cache);
+        SSL_CTX_free(server);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +174,7 @@ int main(void)
         cmocka_unit_test(the_last_ticket_serves_again_when_no_new_one_comes),
         cmocka_unit_test(a_server_without_tickets_gets_full_handshakes),
         cmocka_unit_test(a_changed_ticket_key_costs_a_full_handshake_and_is_counted),
+        cmocka_unit_test(sessions_inherit_the_end_of_what_was_verified),
         cmocka_unit_test(finished_and_the_first_command_leave_in_one_send),
     };
     return cmocka_run_group_tests(tests, link_set_up, link_tear_down);

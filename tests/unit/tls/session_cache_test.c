@@ -43,19 +43,20 @@ static SSL_SESSION *tls12(void)
     return make_session(TLS1_2_VERSION, LIFETIME_S);
 }
 
-static struct session_key key_of(unsigned n)
+static struct session_destination destination_of(unsigned n, const char *label)
 {
     char name[32];
     snprintf(name, sizeof name, "192.0.2.%u", n);
-    return session_key_make(&(struct session_key_parts){.destination = bytes_of(name)});
+    return (struct session_destination){
+        .key = session_key_make(&(struct session_key_parts){.destination = bytes_of(name)}),
+        .label = label,
+        .limits = {.tickets = 4, .timeout_ms = HOUR}};
 }
 
-static struct session_cache *make_cache(size_t entries, unsigned tickets, unsigned stripes)
+static struct session_cache *make_cache(size_t entries, unsigned stripes)
 {
-    return session_cache_new(&(struct session_cache_options){.entries = entries,
-                                                             .timeout_ms = HOUR,
-                                                             .tickets_per_destination = tickets,
-                                                             .stripes = stripes});
+    return session_cache_new(
+        &(struct session_cache_options){.entries = entries, .stripes = stripes});
 }
 
 static struct session_cache_counters counters_of(struct session_cache *cache)
@@ -66,31 +67,45 @@ static struct session_cache_counters counters_of(struct session_cache *cache)
 }
 
 /* Takes, checks which one came, and gives the reference back. */
-static void expect_take(struct session_cache *cache, const struct session_key *key, int64_t now_ms,
-                        const SSL_SESSION *expected, enum session_miss expected_miss)
+static void put(struct session_cache *cache, const struct session_destination *to,
+                SSL_SESSION *session, int64_t now_ms)
 {
-    enum session_miss miss;
-    SSL_SESSION *session = session_cache_take(cache, key, now_ms, &miss);
+    session_cache_put(cache, to, session, SESSION_UNVERIFIED, now_ms);
+}
+
+static void report(struct session_cache *cache, const struct session_destination *to,
+                   SSL_SESSION *session, enum session_use use)
+{
+    session_cache_report(cache, to,
+                         &(struct session_report){.session = session, .use = use, .cpu_us = 7});
+}
+
+static void expect_take(struct session_cache *cache, const struct session_destination *to,
+                        int64_t now_ms, const SSL_SESSION *expected,
+                        enum session_miss expected_miss)
+{
+    struct session_offer offer;
+    SSL_SESSION *session = session_cache_take(cache, to, now_ms, &offer);
     assert_ptr_equal(session, expected);
-    assert_int_equal(miss, expected_miss);
+    assert_int_equal(offer.miss, expected_miss);
     SSL_SESSION_free(session);
 }
 
 static void takes_the_newest_tls13_ticket_once_and_lends_the_last_again(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
     SSL_SESSION *a = tls13(), *b = tls13(), *c = tls13();
-    session_cache_put(cache, &key, "one", a, 0);
-    session_cache_put(cache, &key, "one", b, 1);
-    session_cache_put(cache, &key, "one", c, 2);
-    expect_take(cache, &key, 3, c, SESSION_HIT);
-    expect_take(cache, &key, 3, b, SESSION_HIT);
-    expect_take(cache, &key, 3, a, SESSION_HIT);
+    put(cache, &to, a, 0);
+    put(cache, &to, b, 1);
+    put(cache, &to, c, 2);
+    expect_take(cache, &to, 3, c, SESSION_HIT);
+    expect_take(cache, &to, 3, b, SESSION_HIT);
+    expect_take(cache, &to, 3, a, SESSION_HIT);
     assert_int_equal(counters_of(cache).relent, 0);
-    expect_take(cache, &key, 3, a, SESSION_HIT);
-    expect_take(cache, &key, 3, a, SESSION_HIT);
+    expect_take(cache, &to, 3, a, SESSION_HIT);
+    expect_take(cache, &to, 3, a, SESSION_HIT);
     assert_int_equal(counters_of(cache).relent, 2);
     assert_int_equal(counters_of(cache).sessions, 1);
     session_cache_free(cache);
@@ -99,66 +114,67 @@ static void takes_the_newest_tls13_ticket_once_and_lends_the_last_again(void **s
 static void a_fresh_ticket_replaces_a_spent_one(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
     SSL_SESSION *a = tls13(), *b = tls13();
-    session_cache_put(cache, &key, "one", a, 0);
-    expect_take(cache, &key, 1, a, SESSION_HIT);
-    session_cache_put(cache, &key, "one", b, 2);
+    put(cache, &to, a, 0);
+    expect_take(cache, &to, 1, a, SESSION_HIT);
+    put(cache, &to, b, 2);
     assert_int_equal(counters_of(cache).sessions, 1);
-    expect_take(cache, &key, 3, b, SESSION_HIT);
-    expect_take(cache, &key, 3, b, SESSION_HIT);
+    expect_take(cache, &to, 3, b, SESSION_HIT);
+    expect_take(cache, &to, 3, b, SESSION_HIT);
     session_cache_free(cache);
 }
 
 static void a_full_ring_drops_its_oldest(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 2, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
+    to.limits.tickets = 2;
     SSL_SESSION *a = tls13(), *b = tls13(), *c = tls13();
-    session_cache_put(cache, &key, "one", a, 0);
-    session_cache_put(cache, &key, "one", b, 0);
-    session_cache_put(cache, &key, "one", c, 0);
+    put(cache, &to, a, 0);
+    put(cache, &to, b, 0);
+    put(cache, &to, c, 0);
     assert_int_equal(counters_of(cache).sessions, 2);
     assert_int_equal(counters_of(cache).stored, 3);
-    expect_take(cache, &key, 1, c, SESSION_HIT);
-    expect_take(cache, &key, 1, b, SESSION_HIT);
+    expect_take(cache, &to, 1, c, SESSION_HIT);
+    expect_take(cache, &to, 1, b, SESSION_HIT);
     session_cache_free(cache);
 }
 
 static void tls12_sessions_are_lent_until_refused_and_only_the_newest_is_kept(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
     SSL_SESSION *a = tls12(), *b = tls12();
-    session_cache_put(cache, &key, "one", a, 0);
+    put(cache, &to, a, 0);
     for (int i = 0; i < 10; i++)
-        expect_take(cache, &key, 1, a, SESSION_HIT);
+        expect_take(cache, &to, 1, a, SESSION_HIT);
     assert_int_equal(counters_of(cache).relent, 0);
-    session_cache_put(cache, &key, "one", b, 0);
+    put(cache, &to, b, 0);
     assert_int_equal(counters_of(cache).sessions, 1);
-    expect_take(cache, &key, 1, b, SESSION_HIT);
-    session_cache_report(cache, &key, "one", b, SESSION_USE_RESUMED, 7);
-    expect_take(cache, &key, 1, b, SESSION_HIT);
-    session_cache_report(cache, &key, "one", b, SESSION_USE_REFUSED, 7);
-    expect_take(cache, &key, 1, NULL, SESSION_MISS_USED_UP);
+    expect_take(cache, &to, 1, b, SESSION_HIT);
+    report(cache, &to, b, SESSION_USE_RESUMED);
+    expect_take(cache, &to, 1, b, SESSION_HIT);
+    report(cache, &to, b, SESSION_USE_REFUSED);
+    expect_take(cache, &to, 1, NULL, SESSION_MISS_USED_UP);
     session_cache_free(cache);
 }
 
 static void a_failed_handshake_drops_the_session_that_was_offered(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
     SSL_SESSION *a = tls13();
-    session_cache_put(cache, &key, "one", a, 0);
-    enum session_miss miss;
-    SSL_SESSION *lent = session_cache_take(cache, &key, 1, &miss);
-    session_cache_report(cache, &key, "one", lent, SESSION_USE_FAILED, 7);
+    put(cache, &to, a, 0);
+    struct session_offer offer;
+    SSL_SESSION *lent = session_cache_take(cache, &to, 1, &offer);
+    report(cache, &to, lent, SESSION_USE_FAILED);
     SSL_SESSION_free(lent);
-    expect_take(cache, &key, 1, NULL, SESSION_MISS_USED_UP);
+    expect_take(cache, &to, 1, NULL, SESSION_MISS_USED_UP);
     assert_int_equal(counters_of(cache).failed, 1);
     session_cache_free(cache);
 }
@@ -171,13 +187,13 @@ static void expires_by_the_shorter_of_timeout_and_lifetime(void **state)
         int64_t expires_ms;
     } rows[] = {{LIFETIME_S, HOUR}, {60, 60000}, {3600, HOUR}, {1, 1000}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct session_cache *cache = make_cache(16, 4, 1);
-        struct session_key key = key_of(1);
+        struct session_cache *cache = make_cache(16, 1);
+        struct session_destination to = destination_of(1, "one");
         SSL_SESSION *a = make_session(TLS1_2_VERSION, rows[i].lifetime_s);
-        session_cache_put(cache, &key, "one", a, 500);
-        expect_take(cache, &key, 500 + rows[i].expires_ms - 1, a, SESSION_HIT);
-        expect_take(cache, &key, 500 + rows[i].expires_ms, NULL, SESSION_MISS_EXPIRED);
-        expect_take(cache, &key, 500 + rows[i].expires_ms, NULL, SESSION_MISS_USED_UP);
+        put(cache, &to, a, 500);
+        expect_take(cache, &to, 500 + rows[i].expires_ms - 1, a, SESSION_HIT);
+        expect_take(cache, &to, 500 + rows[i].expires_ms, NULL, SESSION_MISS_EXPIRED);
+        expect_take(cache, &to, 500 + rows[i].expires_ms, NULL, SESSION_MISS_USED_UP);
         assert_int_equal(counters_of(cache).expired, 1);
         assert_int_equal(counters_of(cache).sessions, 0);
         session_cache_free(cache);
@@ -187,28 +203,29 @@ static void expires_by_the_shorter_of_timeout_and_lifetime(void **state)
 static void a_session_without_lifetime_or_ticket_is_not_stored(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
-    session_cache_put(cache, &key, "one", make_session(TLS1_2_VERSION, 0), 0);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
+    put(cache, &to, make_session(TLS1_2_VERSION, 0), 0);
     SSL_SESSION *no_ticket = SSL_SESSION_new(ctx);
     SSL_SESSION_set_timeout(no_ticket, 100);
-    session_cache_put(cache, &key, "one", no_ticket, 0);
+    put(cache, &to, no_ticket, 0);
     assert_int_equal(counters_of(cache).stored, 0);
-    expect_take(cache, &key, 0, NULL, SESSION_MISS_FIRST);
+    expect_take(cache, &to, 0, NULL, SESSION_MISS_FIRST);
     session_cache_free(cache);
 }
 
 static void the_least_recently_used_destination_is_evicted(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(2, 4, 1);
-    struct session_key one = key_of(1), two = key_of(2), three = key_of(3);
+    struct session_cache *cache = make_cache(2, 1);
+    struct session_destination one = destination_of(1, "one"), two = destination_of(2, "two"),
+                               three = destination_of(3, "three");
     SSL_SESSION *a = tls12(), *b = tls12(), *c = tls12();
-    session_cache_put(cache, &one, "one", a, 0);
-    session_cache_put(cache, &two, "two", b, 0);
+    put(cache, &one, a, 0);
+    put(cache, &two, b, 0);
     expect_take(cache, &one, 1, a, SESSION_HIT);
-    session_cache_put(cache, &three, "three", c, 2);
-    expect_take(cache, &two, 3, NULL, SESSION_MISS_FIRST);
+    put(cache, &three, c, 2);
+    expect_take(cache, &two, 3, NULL, SESSION_MISS_EVICTED);
     expect_take(cache, &one, 3, a, SESSION_HIT);
     expect_take(cache, &three, 3, c, SESSION_HIT);
     struct session_cache_counters counters = counters_of(cache);
@@ -226,11 +243,11 @@ static void never_holds_more_destinations_than_entries(void **state)
         unsigned stripes;
     } rows[] = {{1, 0}, {3, 16}, {16, 16}, {17, 16}, {100, 8}, {1000, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct session_cache *cache = make_cache(rows[i].entries, 2, rows[i].stripes);
+        struct session_cache *cache = make_cache(rows[i].entries, rows[i].stripes);
         for (unsigned n = 0; n < 5000; n++) {
-            struct session_key key = key_of(n);
-            session_cache_put(cache, &key, "n", tls12(), 0);
-            session_cache_report(cache, &key, "n", NULL, SESSION_USE_FULL, 7);
+            struct session_destination to = destination_of(n, "one");
+            put(cache, &to, tls12(), 0);
+            report(cache, &to, NULL, SESSION_USE_FULL);
         }
         struct session_cache_counters counters = counters_of(cache);
         /* 5000 keys fill every stripe, so the shares must add up to the whole. */
@@ -244,11 +261,11 @@ static void never_holds_more_destinations_than_entries(void **state)
 static void no_entries_switches_it_off_and_still_counts(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(0, 4, 0);
-    struct session_key key = key_of(1);
-    session_cache_put(cache, &key, "one", tls12(), 0);
-    expect_take(cache, &key, 1, NULL, SESSION_MISS_FIRST);
-    session_cache_report(cache, &key, "one", NULL, SESSION_USE_FULL, 7);
+    struct session_cache *cache = make_cache(0, 0);
+    struct session_destination to = destination_of(1, "one");
+    put(cache, &to, tls12(), 0);
+    expect_take(cache, &to, 1, NULL, SESSION_MISS_FIRST);
+    report(cache, &to, NULL, SESSION_USE_FULL);
     struct session_cache_counters counters = counters_of(cache);
     assert_int_equal(counters.entries, 0);
     assert_int_equal(counters.misses, 1);
@@ -257,43 +274,43 @@ static void no_entries_switches_it_off_and_still_counts(void **state)
 }
 
 /* Offers what there is and is refused. */
-static void refuse_once(struct session_cache *cache, const struct session_key *key,
+static void refuse_once(struct session_cache *cache, const struct session_destination *to,
                         enum session_use use)
 {
-    enum session_miss miss;
-    SSL_SESSION *session = session_cache_take(cache, key, 1, &miss);
+    struct session_offer offer;
+    SSL_SESSION *session = session_cache_take(cache, to, 1, &offer);
     assert_non_null(session);
-    session_cache_report(cache, key, "one", session, use, 7);
+    report(cache, to, session, use);
     SSL_SESSION_free(session);
 }
 
 static void a_destination_that_never_resumes_is_learned_and_retried(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
     for (int i = 0; i < SESSION_REFUSALS_MAX; i++) {
         assert_int_equal(counters_of(cache).never_resume, 0);
-        session_cache_put(cache, &key, "one", tls13(), 0);
-        session_cache_put(cache, &key, "one", tls13(), 0);
-        refuse_once(cache, &key, SESSION_USE_REFUSED);
+        put(cache, &to, tls13(), 0);
+        put(cache, &to, tls13(), 0);
+        refuse_once(cache, &to, SESSION_USE_REFUSED);
     }
     assert_int_equal(counters_of(cache).never_resume, 1);
     assert_int_equal(counters_of(cache).sessions, 0);
     uint64_t stored = counters_of(cache).stored;
     for (int i = 0; i < SESSION_RETRY_EVERY - 1; i++)
-        session_cache_put(cache, &key, "one", tls13(), 0);
-    expect_take(cache, &key, 1, NULL, SESSION_MISS_USED_UP);
+        put(cache, &to, tls13(), 0);
+    expect_take(cache, &to, 1, NULL, SESSION_MISS_USED_UP);
     assert_int_equal(counters_of(cache).unwanted, SESSION_RETRY_EVERY - 1);
     assert_int_equal(counters_of(cache).stored, stored);
-    session_cache_put(cache, &key, "one", tls13(), 0);
-    refuse_once(cache, &key, SESSION_USE_REFUSED);
+    put(cache, &to, tls13(), 0);
+    refuse_once(cache, &to, SESSION_USE_REFUSED);
     assert_int_equal(counters_of(cache).never_resume, 1);
     for (int i = 0; i < SESSION_RETRY_EVERY; i++)
-        session_cache_put(cache, &key, "one", tls13(), 0);
-    refuse_once(cache, &key, SESSION_USE_RESUMED);
+        put(cache, &to, tls13(), 0);
+    refuse_once(cache, &to, SESSION_USE_RESUMED);
     assert_int_equal(counters_of(cache).never_resume, 0);
-    session_cache_put(cache, &key, "one", tls13(), 0);
+    put(cache, &to, tls13(), 0);
     assert_int_equal(counters_of(cache).sessions, 1);
     session_cache_free(cache);
 }
@@ -301,12 +318,12 @@ static void a_destination_that_never_resumes_is_learned_and_retried(void **state
 static void handshakes_broken_by_a_session_are_learned_sooner(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
     for (int i = 0; i < SESSION_REFUSALS_MAX / SESSION_FAILURE_WEIGHT; i++) {
         assert_int_equal(counters_of(cache).never_resume, 0);
-        session_cache_put(cache, &key, "one", tls13(), 0);
-        refuse_once(cache, &key, SESSION_USE_FAILED);
+        put(cache, &to, tls13(), 0);
+        refuse_once(cache, &to, SESSION_USE_FAILED);
     }
     assert_int_equal(counters_of(cache).never_resume, 1);
     session_cache_free(cache);
@@ -315,11 +332,11 @@ static void handshakes_broken_by_a_session_are_learned_sooner(void **state)
 static void a_resumption_forgives_earlier_refusals(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
     for (int i = 0; i < 3 * SESSION_REFUSALS_MAX; i++) {
-        session_cache_put(cache, &key, "one", tls13(), 0);
-        refuse_once(cache, &key, i % 10 == 9 ? SESSION_USE_RESUMED : SESSION_USE_REFUSED);
+        put(cache, &to, tls13(), 0);
+        refuse_once(cache, &to, i % 10 == 9 ? SESSION_USE_RESUMED : SESSION_USE_REFUSED);
     }
     assert_int_equal(counters_of(cache).never_resume, 0);
     session_cache_free(cache);
@@ -343,16 +360,16 @@ static void note_destination(void *to, const char *label,
 static void counts_per_destination_and_in_total(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 4);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 4);
+    struct session_destination to = destination_of(1, "mx.example.net [192.0.2.1]:25");
     SSL_SESSION *a = tls12();
-    session_cache_report(cache, &key, "mx.example.net [192.0.2.1]:25", NULL, SESSION_USE_FULL, 7);
-    session_cache_put(cache, &key, "another", a, 0);
-    expect_take(cache, &key, 1, a, SESSION_HIT);
-    session_cache_report(cache, &key, "another", a, SESSION_USE_RESUMED, 7);
-    expect_take(cache, &key, 1, a, SESSION_HIT);
-    session_cache_report(cache, &key, "another", a, SESSION_USE_REFUSED, 7);
-    expect_take(cache, &key, 1, NULL, SESSION_MISS_USED_UP);
+    report(cache, &to, NULL, SESSION_USE_FULL);
+    put(cache, &to, a, 0);
+    expect_take(cache, &to, 1, a, SESSION_HIT);
+    report(cache, &to, a, SESSION_USE_RESUMED);
+    expect_take(cache, &to, 1, a, SESSION_HIT);
+    report(cache, &to, a, SESSION_USE_REFUSED);
+    expect_take(cache, &to, 1, NULL, SESSION_MISS_USED_UP);
     struct listing listing = {0};
     session_cache_each(cache, note_destination, &listing);
     assert_int_equal(listing.num, 1);
@@ -369,7 +386,9 @@ static void counts_per_destination_and_in_total(void **state)
                                                     .refused = 1,
                                                     .full = 1,
                                                     .stored = 1,
-                                                    .entries = 1};
+                                                    .entries = 1,
+                                                    .bytes = total.bytes,
+                                                    .cpu_avoidable_us = 7};
     assert_memory_equal(&total, &expected, sizeof total);
     session_cache_free(cache);
 }
@@ -377,14 +396,14 @@ static void counts_per_destination_and_in_total(void **state)
 static void each_miss_has_its_reason(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 1);
-    struct session_key key = key_of(1);
-    expect_take(cache, &key, 0, NULL, SESSION_MISS_FIRST);
-    session_cache_report(cache, &key, "one", NULL, SESSION_USE_FULL, 7);
-    expect_take(cache, &key, 0, NULL, SESSION_MISS_NO_TICKET);
-    session_cache_put(cache, &key, "one", make_session(TLS1_2_VERSION, 1), 0);
-    expect_take(cache, &key, 1000, NULL, SESSION_MISS_EXPIRED);
-    expect_take(cache, &key, 1000, NULL, SESSION_MISS_USED_UP);
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
+    expect_take(cache, &to, 0, NULL, SESSION_MISS_FIRST);
+    report(cache, &to, NULL, SESSION_USE_FULL);
+    expect_take(cache, &to, 0, NULL, SESSION_MISS_NO_TICKET);
+    put(cache, &to, make_session(TLS1_2_VERSION, 1), 0);
+    expect_take(cache, &to, 1000, NULL, SESSION_MISS_EXPIRED);
+    expect_take(cache, &to, 1000, NULL, SESSION_MISS_USED_UP);
     struct session_cache_counters counters = counters_of(cache);
     assert_int_equal(counters.missed_first, 1);
     assert_int_equal(counters.missed_no_ticket, 1);
@@ -402,17 +421,18 @@ static bool is_labelled(const void *wanted, const char *label)
 static void a_flush_drops_what_it_names_or_all(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(64, 4, 4);
+    struct session_cache *cache = make_cache(64, 4);
     for (unsigned i = 0; i < 20; i++) {
-        struct session_key key = key_of(i);
-        session_cache_put(cache, &key, i % 2 ? "odd" : "even", tls12(), 0);
+        struct session_destination to = destination_of(i, "one");
+        to.label = i % 2 ? "odd" : "even";
+        put(cache, &to, tls12(), 0);
     }
     assert_int_equal(session_cache_flush(cache, is_labelled, "none"), 0);
     assert_int_equal(session_cache_flush(cache, is_labelled, "odd"), 10);
     assert_int_equal(counters_of(cache).sessions, 10);
-    struct session_key even = key_of(2);
-    enum session_miss miss;
-    SSL_SESSION *session = session_cache_take(cache, &even, 1, &miss);
+    struct session_destination even = destination_of(2, "one");
+    struct session_offer offer;
+    SSL_SESSION *session = session_cache_take(cache, &even, 1, &offer);
     assert_non_null(session);
     SSL_SESSION_free(session);
     assert_int_equal(session_cache_flush(cache, NULL, NULL), 10);
@@ -425,12 +445,13 @@ static void a_flush_drops_what_it_names_or_all(void **state)
 static void a_long_label_is_cut(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(16, 4, 4);
-    struct session_key key = key_of(1);
+    struct session_cache *cache = make_cache(16, 4);
+    struct session_destination to = destination_of(1, "one");
     char label[2 * SESSION_LABEL_MAX];
     memset(label, 'x', sizeof label - 1);
     label[sizeof label - 1] = 0;
-    session_cache_put(cache, &key, label, tls12(), 0);
+    to.label = label;
+    put(cache, &to, tls12(), 0);
     struct listing listing = {0};
     session_cache_each(cache, note_destination, &listing);
     assert_int_equal(strlen(listing.label), SESSION_LABEL_MAX);
@@ -440,17 +461,185 @@ static void a_long_label_is_cut(void **state)
 static void a_report_evicts_nobody(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(1, 4, 1);
-    struct session_key one = key_of(1), two = key_of(2);
+    struct session_cache *cache = make_cache(1, 1);
+    struct session_destination one = destination_of(1, "one"), two = destination_of(2, "two");
     SSL_SESSION *a = tls12();
-    session_cache_put(cache, &one, "one", a, 0);
-    session_cache_report(cache, &two, "two", NULL, SESSION_USE_FULL, 7);
+    put(cache, &one, a, 0);
+    report(cache, &two, NULL, SESSION_USE_FULL);
     expect_take(cache, &one, 1, a, SESSION_HIT);
     assert_int_equal(counters_of(cache).full, 1);
     session_cache_free(cache);
 }
 
-enum { THREADS = 4, ROUNDS = 20000, KEYS = 48 };
+static void a_destination_may_have_limits_of_its_own(void **state)
+{
+    (void)state;
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
+    SSL_SESSION *a = tls13(), *b = tls13(), *c = tls13();
+    put(cache, &to, a, 0);
+    put(cache, &to, b, 0);
+    /* Fewer from now on, as after a reload: the newest fit. */
+    to.limits = (struct session_limits){.tickets = 2, .timeout_ms = 1000};
+    put(cache, &to, c, 500);
+    assert_int_equal(counters_of(cache).sessions, 2);
+    expect_take(cache, &to, 999, c, SESSION_HIT);
+    expect_take(cache, &to, 999, b, SESSION_HIT);
+    expect_take(cache, &to, 1000, NULL, SESSION_MISS_EXPIRED);
+    to.limits.timeout_ms = HOUR;
+    SSL_SESSION *d = tls13();
+    put(cache, &to, d, 1000);
+    expect_take(cache, &to, 3000, d, SESSION_HIT);
+    session_cache_free(cache);
+}
+
+static void a_session_ends_with_what_it_was_verified_by(void **state)
+{
+    (void)state;
+    struct session_cache *cache = make_cache(16, 1);
+    struct session_destination to = destination_of(1, "one");
+    struct session_offer offer;
+    SSL_SESSION *a = tls12();
+    session_cache_put(cache, &to, a, 5000, 0);
+    SSL_SESSION *lent = session_cache_take(cache, &to, 4999, &offer);
+    assert_ptr_equal(lent, a);
+    SSL_SESSION_free(lent);
+    assert_int_equal(offer.verified_until_ms, 5000);
+    /* What the resumed connection is given ends then, too. */
+    session_cache_put(cache, &to, tls12(), offer.verified_until_ms, 4999);
+    expect_take(cache, &to, 5000, NULL, SESSION_MISS_EXPIRED);
+    session_cache_put(cache, &to, tls12(), 5000, 5000);
+    assert_int_equal(counters_of(cache).sessions, 0);
+    session_cache_free(cache);
+}
+
+static void stays_within_its_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t bytes;
+        unsigned stripes;
+    } rows[] = {{100 * 1024, 1}, {300 * 1024, 16}, {1024 * 1024, 4}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct session_cache *cache = session_cache_new(&(struct session_cache_options){
+            .entries = 100000, .bytes = rows[i].bytes, .stripes = rows[i].stripes});
+        for (unsigned n = 0; n < 3000; n++) {
+            struct session_destination to = destination_of(n, "many");
+            put(cache, &to, tls13(), 0);
+            put(cache, &to, tls13(), 0);
+            assert_true(counters_of(cache).bytes <= rows[i].bytes);
+        }
+        struct session_cache_counters counters = counters_of(cache);
+        assert_true(counters.evicted > 0 && counters.entries + counters.evicted == 3000);
+        assert_true(counters.bytes > rows[i].bytes / 2);
+        assert_int_equal(session_cache_flush(cache, NULL, NULL), counters.entries);
+        assert_int_equal(counters_of(cache).bytes, 0);
+        session_cache_free(cache);
+    }
+}
+
+static void a_destination_larger_than_the_cache_is_not_kept(void **state)
+{
+    (void)state;
+    struct session_cache *cache =
+        session_cache_new(&(struct session_cache_options){.entries = 10, .bytes = 500});
+    struct session_destination to = destination_of(1, "one");
+    put(cache, &to, tls13(), 0);
+    expect_take(cache, &to, 1, NULL, SESSION_MISS_EVICTED);
+    assert_int_equal(counters_of(cache).bytes, 0);
+    session_cache_free(cache);
+}
+
+static void other_bounds_keep_what_fits_them(void **state)
+{
+    (void)state;
+    struct session_cache *cache = make_cache(64, 1);
+    SSL_SESSION *sessions[64];
+    for (unsigned i = 0; i < 64; i++) {
+        struct session_destination to = destination_of(i, "bounds");
+        put(cache, &to, sessions[i] = tls12(), 0);
+    }
+    session_cache_set_bounds(cache, 8, 0);
+    assert_int_equal(counters_of(cache).entries, 8);
+    assert_int_equal(counters_of(cache).evicted, 56);
+    for (unsigned i = 56; i < 64; i++) {
+        struct session_destination to = destination_of(i, "bounds");
+        expect_take(cache, &to, 1, sessions[i], SESSION_HIT);
+    }
+    session_cache_set_bounds(cache, 1000, 0);
+    for (unsigned i = 100; i < 600; i++) {
+        struct session_destination to = destination_of(i, "bounds");
+        put(cache, &to, tls12(), 0);
+    }
+    assert_int_equal(counters_of(cache).entries, 508);
+    session_cache_set_bounds(cache, 1000, 64 * 1024);
+    assert_true(counters_of(cache).bytes <= 64 * 1024 && counters_of(cache).entries > 0);
+    assert_false(session_cache_is_off(cache));
+    session_cache_set_bounds(cache, 0, 0);
+    assert_true(session_cache_is_off(cache));
+    assert_int_equal(counters_of(cache).entries, 0);
+    session_cache_free(cache);
+}
+
+static void an_eviction_and_another_key_are_told_from_a_first_contact(void **state)
+{
+    (void)state;
+    struct session_cache *cache = make_cache(2, 1);
+    struct session_destination one = destination_of(1, "one"), two = destination_of(2, "two"),
+                               three = destination_of(3, "three");
+    put(cache, &one, tls12(), 0);
+    put(cache, &two, tls12(), 0);
+    put(cache, &three, tls12(), 0);
+    expect_take(cache, &one, 1, NULL, SESSION_MISS_EVICTED);
+    struct session_destination changed = destination_of(4, "two");
+    expect_take(cache, &changed, 1, NULL, SESSION_MISS_KEY_CHANGED);
+    session_cache_report(cache, &changed,
+                         &(struct session_report){.use = SESSION_USE_FULL,
+                                                  .miss = SESSION_MISS_KEY_CHANGED,
+                                                  .cpu_us = 9});
+    struct session_destination four = destination_of(5, "four");
+    expect_take(cache, &four, 1, NULL, SESSION_MISS_FIRST);
+    struct session_cache_counters counters = counters_of(cache);
+    assert_int_equal(counters.missed_evicted, 1);
+    assert_int_equal(counters.missed_key_changed, 1);
+    assert_int_equal(counters.missed_first, 1);
+    assert_int_equal(counters.cpu_avoidable_us, 9);
+    session_cache_flush(cache, NULL, NULL);
+    expect_take(cache, &three, 1, NULL, SESSION_MISS_FIRST);
+    expect_take(cache, &changed, 1, NULL, SESSION_MISS_FIRST);
+    session_cache_free(cache);
+}
+
+static void the_first_look_up_is_the_destinations_own_as_well(void **state)
+{
+    (void)state;
+    struct session_cache *cache = make_cache(2, 1);
+    struct session_destination to = destination_of(1, "one");
+    struct listing listing = {0};
+    expect_take(cache, &to, 1, NULL, SESSION_MISS_FIRST);
+    session_cache_report(
+        cache, &to, &(struct session_report){.use = SESSION_USE_FULL, .miss = SESSION_MISS_FIRST});
+    session_cache_each(cache, note_destination, &listing);
+    assert_int_equal(listing.counters.lookups, 1);
+    assert_int_equal(listing.counters.missed_first, 1);
+    session_cache_free(cache);
+}
+
+enum { THREADS = 16, ROUNDS = 5000, KEYS = 48 };
+
+/* What goes on beside deliveries: the table, a save, a reload. */
+static void look_around(struct session_cache *cache, unsigned i)
+{
+    struct listing listing = {0};
+    struct session_cursor cursor = {0};
+    static _Thread_local struct session_saved saved[32];
+    session_cache_each(cache, note_destination, &listing);
+    for (size_t num; (num = session_cache_copy(cache, &cursor, saved, 32)) > 0;)
+        for (size_t k = 0; k < num; k++)
+            for (unsigned n = 0; n < saved[k].num; n++)
+                SSL_SESSION_free(saved[k].items[n].session);
+    session_cache_set_bounds(cache, i % 2000 ? KEYS / 2 : KEYS / 3, 0);
+}
 
 static void *hammer(void *arg)
 {
@@ -458,28 +647,26 @@ static void *hammer(void *arg)
     unsigned random = 12345u * (unsigned)(uintptr_t)pthread_self();
     for (unsigned i = 0; i < ROUNDS; i++) {
         random = random * 1664525u + 1013904223u;
-        struct session_key key = key_of((random >> 8) % KEYS);
-        enum session_miss miss;
-        SSL_SESSION *session = session_cache_take(cache, &key, i, &miss);
+        struct session_destination to = destination_of((random >> 8) % KEYS, "hammered");
+        struct session_offer offer;
+        SSL_SESSION *session = session_cache_take(cache, &to, i, &offer);
         enum session_use use = !session             ? SESSION_USE_FULL
                                : (random & 64) != 0 ? SESSION_USE_RESUMED
                                                     : SESSION_USE_REFUSED;
-        session_cache_report(cache, &key, "hammered", session, use, 7);
+        report(cache, &to, session, use);
         SSL_SESSION_free(session);
         if (use != SESSION_USE_RESUMED || (random & 128) != 0)
-            session_cache_put(cache, &key, "hammered", (random & 32) != 0 ? tls13() : tls12(), i);
-        if (i % 1000 == 0) {
-            struct listing listing = {0};
-            session_cache_each(cache, note_destination, &listing);
-        }
+            put(cache, &to, (random & 32) != 0 ? tls13() : tls12(), i);
+        if (i % 1000 == 0)
+            look_around(cache, i);
     }
     return NULL;
 }
 
-static void keeps_its_books_under_four_threads(void **state)
+static void keeps_its_books_under_sixteen_threads(void **state)
 {
     (void)state;
-    struct session_cache *cache = make_cache(KEYS / 2, 4, 4);
+    struct session_cache *cache = make_cache(KEYS / 2, 4);
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, hammer, cache), 0);
@@ -532,7 +719,14 @@ int main(void)
         cmocka_unit_test(a_flush_drops_what_it_names_or_all),
         cmocka_unit_test(a_long_label_is_cut),
         cmocka_unit_test(a_report_evicts_nobody),
-        cmocka_unit_test(keeps_its_books_under_four_threads),
+        cmocka_unit_test(a_destination_may_have_limits_of_its_own),
+        cmocka_unit_test(a_session_ends_with_what_it_was_verified_by),
+        cmocka_unit_test(stays_within_its_bytes),
+        cmocka_unit_test(a_destination_larger_than_the_cache_is_not_kept),
+        cmocka_unit_test(other_bounds_keep_what_fits_them),
+        cmocka_unit_test(an_eviction_and_another_key_are_told_from_a_first_contact),
+        cmocka_unit_test(the_first_look_up_is_the_destinations_own_as_well),
+        cmocka_unit_test(keeps_its_books_under_sixteen_threads),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

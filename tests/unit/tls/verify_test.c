@@ -285,6 +285,43 @@ static void both_checks_must_hold_where_both_are_asked_for(void **state)
     assert_int_equal(verify(other, 2, &requirement, anchors).fault, TLS_FAULT_TLSA);
 }
 
+/* A session may be resumed as long as a full handshake would be accepted. */
+static void it_holds_until_the_first_certificate_of_the_path_expires(void **state)
+{
+    (void)state;
+    struct identity short_middle = make("short", NULL, true, -DAY, 100, &root);
+    struct identity below = make("below", "DNS:mx.example.test", false, -DAY, DAY, &short_middle);
+    struct identity short_leaf = make("leaf", "DNS:mx.example.test", false, -DAY, 50, &root);
+    struct made_record ta, ee;
+    make_record(&ta, TLSA_DANE_TA, TLSA_CERT, TLSA_SHA256, &root);
+    make_record(&ee, TLSA_DANE_EE, TLSA_CERT, TLSA_SHA256, &short_leaf);
+    struct tlsa_set by_anchor = {TLSA_FOUND, "mx.example.test", 1, &ta.record};
+    struct tlsa_set by_leaf = {TLSA_FOUND, "mx.example.test", 1, &ee.record};
+    const struct tls_requirement anchored = {.checks = TLS_CHECK_TLSA, .tlsa = &by_anchor};
+    const struct tls_requirement pinned = {.checks = TLS_CHECK_TLSA, .tlsa = &by_leaf};
+    const struct tls_requirement unchecked = {.mandatory = true};
+    const struct {
+        const struct identity *sent[3];
+        const struct tls_requirement *requirement;
+        int64_t until_s;
+    } rows[] = {
+        {{&leaf, &middle, &root}, &host_checked, NOW + DAY},
+        {{&below, &short_middle, &root}, &host_checked, NOW + 100},
+        {{&short_leaf, &root, &root}, &host_checked, NOW + 50},
+        {{&short_leaf, &root, &root}, &anchored, NOW + 50},
+        {{&short_leaf, &root, &root}, &pinned, TLS_VALID_FOREVER}, /* RFC 7672 3.1.1 */
+        {{&short_leaf, &root, &root}, &unchecked, TLS_VALID_FOREVER},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct tls_verdict verdict = verify(rows[i].sent, 3, rows[i].requirement, anchors);
+        assert_int_equal(verdict.fault, TLS_FAULT_NONE);
+        assert_int_equal(verdict.valid_until_s, rows[i].until_s);
+    }
+    identity_free(&short_middle);
+    identity_free(&below);
+    identity_free(&short_leaf);
+}
+
 static void a_proof_is_good_for_the_same_checks_only(void **state)
 {
     (void)state;
@@ -348,6 +385,7 @@ int main(void)
         cmocka_unit_test(an_anchor_may_be_in_dns_alone),
         cmocka_unit_test(one_record_that_matches_is_enough_and_unusable_ones_count_for_nothing),
         cmocka_unit_test(both_checks_must_hold_where_both_are_asked_for),
+        cmocka_unit_test(it_holds_until_the_first_certificate_of_the_path_expires),
         cmocka_unit_test(a_proof_is_good_for_the_same_checks_only),
         cmocka_unit_test(a_proof_by_domain_is_good_for_that_domain_only),
     };
