@@ -411,6 +411,28 @@ void config_tls_identity(const struct config *config, unsigned identity,
                                         .max_version = versions[settings->maximum_version]};
 }
 
+struct resolver_options config_resolver_options(const struct config *config)
+{
+    return (struct resolver_options){
+        .servers = (const char *const *)config->dns.servers,
+        .num_servers = config->dns.num_servers,
+        .allow_local = config->dns.allow_local,
+        .trust_ad = config->dns.trust_ad,
+        .min_ttl_ms = config->dns.min_ttl_ms,
+        .max_ttl_ms = config->dns.max_ttl_ms,
+        .max_negative_ttl_ms = config->dns.max_negative_ttl_ms,
+        .stale_ms = config->dns.stale_ms,
+        .timeout_ms = config->dns.timeout_ms,
+        .tries = config->dns.tries,
+        .max_in_flight = config->dns.max_in_flight,
+        .cache_entries = config->dns.cache_entries,
+        .max_hosts = config->smtp.max_mx,
+        .own_name = config->hostname,
+        .ipv4 = config->dns.ipv4,
+        .ipv6 = config->dns.ipv6,
+    };
+}
+
 const struct destination_settings *config_for_domain(const struct config *config,
                                                      const char *domain)
 {

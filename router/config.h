@@ -5,7 +5,7 @@
 #ifndef SLUICE_ROUTER_CONFIG_H
 #define SLUICE_ROUTER_CONFIG_H
 
-#include "dns/route.h"
+#include "dns/resolver.h"
 #include "queue/content.h"
 #include "queue/retry.h"
 #include "tls/context.h"
@@ -127,6 +127,8 @@ void config_free(struct config *config);
  * O(labels). */
 const struct destination_settings *config_for_domain(const struct config *config,
                                                      const char *domain);
+/* Borrows from config. */
+struct resolver_options config_resolver_options(const struct config *config);
 /* Destinations with equal protocol settings, anchors and client certificate share an identity; 0 is
  * that of the tls section. What is borrowed lives as long as config. */
 unsigned config_num_tls_identities(const struct config *config);

@@ -11,8 +11,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", cli_run},       {"check", cli_check}, {"queue", cli_queue},
-    {"status", cli_status}, {"fsck", cli_fsck},   {"tls-cache", cli_tls_cache},
+    {"run", cli_run},   {"check", cli_check},         {"queue", cli_queue}, {"status", cli_status},
+    {"fsck", cli_fsck}, {"tls-cache", cli_tls_cache}, {"probe", cli_probe},
 };
 
 static const char usage[] =
@@ -33,6 +33,9 @@ static const char usage[] =
     "                 the running router's TLS sessions: what they save, where they could save "
     "more;\n"
     "                 NAME: an MX host, a domain above it, or an address\n"
+    "  sluice probe [-c FILE] [--json] [--all] [--transcript] [--timeout SECONDS] DOMAIN [HOST]\n"
+    "                 what would happen to mail for it: exit 0: TLS, authenticated; 10: TLS; 11:\n"
+    "                 plaintext; 75: deferred; 69: bounced\n"
     "  sluice fsck  [-c FILE] [--spool DIR] [--repair] [--json]\n"
     "                 differences between journal and files: exit 0: none is left; 1: some are\n"
     "  sluice --version | --help\n"

@@ -149,24 +149,7 @@ static int start_resolver(struct router *router)
 {
     const struct config *config = router->config;
     char why[ROUTE_WHY_MAX];
-    struct resolver_options options = {
-        .servers = (const char *const *)config->dns.servers,
-        .num_servers = config->dns.num_servers,
-        .allow_local = config->dns.allow_local,
-        .trust_ad = config->dns.trust_ad,
-        .min_ttl_ms = config->dns.min_ttl_ms,
-        .max_ttl_ms = config->dns.max_ttl_ms,
-        .max_negative_ttl_ms = config->dns.max_negative_ttl_ms,
-        .stale_ms = config->dns.stale_ms,
-        .timeout_ms = config->dns.timeout_ms,
-        .tries = config->dns.tries,
-        .max_in_flight = config->dns.max_in_flight,
-        .cache_entries = config->dns.cache_entries,
-        .max_hosts = config->smtp.max_mx,
-        .own_name = config->hostname,
-        .ipv4 = config->dns.ipv4,
-        .ipv6 = config->dns.ipv6,
-    };
+    struct resolver_options options = config_resolver_options(config);
     router->resolver = resolver_start(&options, why);
     if (router->resolver)
         return 0;

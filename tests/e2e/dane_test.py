@@ -1,11 +1,13 @@
 """DANE (RFC 7672) against zones that knot signs and unbound validates."""
+import json
 import shutil
+import subprocess
 import time
 
 import pytest
 from authority import Authority
 from dnssec import Dnssec, tlsa
-from harness import EX_OK, EX_TEMPFAIL, Router, message, unavailable, wait_for
+from harness import EX_OK, EX_TEMPFAIL, Router, message, program, render_config, unavailable, wait_for
 from peer import Peer, Server
 
 BASE = {"pickup": {"settle": "0s"}, "retry": {"minimum": "1h", "maximum": "1h"}}
@@ -148,6 +150,30 @@ def test_what_dane_verified_is_resumed(tmp_path, world):
     assert result.code == EX_OK
     assert world[1].counts["resumed"] - before["resumed"] == 7
     assert all(e["tls"]["verified"] for e in result.events("delivered"))
+
+
+def test_probe_tells_the_records_and_who_decided(tmp_path, world):
+    resolver, peer = world[:2]
+    path = tmp_path / "probe.conf"
+    path.write_text(render_config({"smtp": {"port": peer.port}, "tls": {"system_ca_file": "none"},
+                                   "dns": {"servers": [resolver.server], "allow_local": True, "ipv6": False}}))
+
+    def probe(domain):
+        out = subprocess.run([program("sluice"), "probe", "-c", str(path), "--json", domain], capture_output=True,
+                             text=True, timeout=60, check=False)
+        return out.returncode, json.loads(out.stdout)["hosts"][0]
+
+    code, host = probe("u311.good.test")
+    assert (code, host["fate"], host["secure"]) == (EX_OK, "authenticated", True)
+    assert (host["policy"]["level"], host["policy"]["source"]) == ("dane", "dane")
+    assert host["tlsa"]["records"][0]["record"].startswith("3 1 1 ") and host["tlsa"]["records"][0]["usable"]
+    verification = host["sessions"][0]["tls"]["verification"]
+    assert (verification["dane"], verification["verify"].split(":")[0]) == ("ok", "certificate-not-trusted")
+    code, host = probe("mismatch.good.test")
+    assert (code, host["fate"]) == (EX_TEMPFAIL, "refused")
+    assert "no TLSA record" in host["sessions"][0]["why"]
+    code, host = probe("lame.good.test")
+    assert (code, host["tlsa"]["state"], bool(host["policy"]["unusable"])) == (EX_TEMPFAIL, "failed", True)
 
 
 def test_an_untrusted_resolver_gives_no_dane(tmp_path, world):

@@ -1,0 +1,358 @@
+/* From a domain to a finding. Sessions are probe_session.c's; which level holds and whether a
+ * certificate satisfies it is tls/'s to say, as for a delivery. */
+#include "router/probe.h"
+
+#include "base/clock.h"
+#include "base/mailbox.h"
+#include "router/delivery_tls.h"
+#include "router/outcome_table.h"
+#include "router/probe_certificate.h"
+#include "router/probe_session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { TEXT_MAX = 400 };
+
+struct probe {
+    const struct probe_options *options;
+    struct destination_settings settings; /* of the domain, with the host to be probed */
+    struct route *route;                  /* one reference */
+    struct tls_context *context;          /* owned */
+};
+
+const char *probe_fate_name(enum probe_fate fate)
+{
+    static const char *const names[] = {"authenticated", "encrypted", "plaintext", "refused",
+                                        "bounced"};
+    return names[fate];
+}
+
+static json_t *milliseconds(int64_t us)
+{
+    return us ? json_real((double)us / 1000) : json_null();
+}
+
+static void say(char out[TEXT_MAX], const struct outcome *outcome)
+{
+    if (outcome->code)
+        snprintf(out, TEXT_MAX, "%s: %u %s", outcome_phase_name(outcome->phase), outcome->code,
+                 outcome->text);
+    else
+        snprintf(out, TEXT_MAX, "%s: %s", outcome_phase_name(outcome->phase), outcome->text);
+}
+
+enum { CACHE_ENTRIES = 16 };
+
+/* What a delivery without wishes of its own would demand there. */
+static void requirement_of(const struct probe *probe, const struct route_host *host,
+                           struct tls_requirement *out)
+{
+    struct message message = {.id = 0};
+    struct delivery delivery = {
+        .message = &message, .settings = &probe->settings, .domain = probe->options->domain};
+    delivery_tls_requirement(&delivery, host, out);
+}
+
+static enum probe_fate after_event(const struct probe *probe,
+                                   const struct tls_requirement *requirement, enum tls_event event)
+{
+    /* As for a first failure, now. */
+    enum { NOW_MS = 1 };
+    struct tls_fallback fallback = {.on_failure = probe->settings.tls.on_failure,
+                                    .broken_since_ms = NOW_MS,
+                                    .plaintext_after_ms = probe->options->config->retry.minimum_ms};
+    return tls_policy_decide(requirement, event, &fallback, NOW_MS) == TLS_ACTION_PLAINTEXT
+               ? PROBE_PLAINTEXT
+               : PROBE_REFUSED;
+}
+
+static enum probe_fate judge_certificate(const struct probe *probe,
+                                         const struct tls_requirement *requirement,
+                                         const struct probe_session *session, char why[TEXT_MAX])
+{
+    struct tls_verdict verdict;
+    if (!tls_verify(session->chain, requirement, probe->context->trust.store,
+                    clock_wall_ms() / 1000, &verdict)) {
+        snprintf(why, TEXT_MAX, "%s: %s", tls_fault_name(verdict.fault), verdict.why);
+        return PROBE_REFUSED;
+    }
+    return requirement->checks ? PROBE_AUTHENTICATED : PROBE_ENCRYPTED;
+}
+
+static enum probe_fate judge(const struct probe *probe, const struct tls_requirement *requirement,
+                             const struct probe_session *session, char why[TEXT_MAX])
+{
+    if (session->failure.kind != OUTCOME_NONE)
+        say(why, &session->failure);
+    if (session->handshake_failed)
+        return after_event(probe, requirement, TLS_HANDSHAKE_FAILED);
+    if (session->failure.kind != OUTCOME_NONE)
+        return PROBE_REFUSED;
+    if (requirement->level == TLS_LEVEL_NONE)
+        return PROBE_PLAINTEXT;
+    if (session->has_tls)
+        return judge_certificate(probe, requirement, session, why);
+    enum probe_fate fate =
+        after_event(probe, requirement, session->starttls_refused ? TLS_REFUSED : TLS_NOT_OFFERED);
+    snprintf(why, TEXT_MAX, "STARTTLS is %s",
+             session->starttls_refused ? "refused" : "not offered");
+    return fate;
+}
+
+/* "ok", or what is wrong with the certificate under that policy alone. */
+static json_t *verification(const struct probe *probe, const struct tls_requirement *requirement,
+                            const struct probe_session *session)
+{
+    struct tls_verdict verdict;
+    if (tls_verify(session->chain, requirement, probe->context->trust.store, clock_wall_ms() / 1000,
+                   &verdict))
+        return json_string("ok");
+    return json_sprintf("%s: %s", tls_fault_name(verdict.fault), verdict.why);
+}
+
+static json_t *verifications(const struct probe *probe, const struct route_host *host,
+                             const struct probe_session *session)
+{
+    struct tls_requirement verify = {.level = TLS_LEVEL_VERIFY,
+                                     .checks = TLS_CHECK_PKIX,
+                                     .names = probe->settings.tls.names,
+                                     .names_host = probe->settings.tls.names.num == 0,
+                                     .host = host->name,
+                                     .host_is_literal = host->is_literal,
+                                     .domain = probe->options->domain};
+    json_t *out = json_object();
+    json_object_set_new(out, "verify", verification(probe, &verify, session));
+    if (host->tlsa.state == TLSA_FOUND) {
+        struct tls_requirement dane = verify;
+        dane.level = TLS_LEVEL_DANE;
+        dane.checks = TLS_CHECK_TLSA;
+        dane.tlsa = &host->tlsa;
+        json_object_set_new(out, "dane", verification(probe, &dane, session));
+    }
+    return out;
+}
+
+static json_t *lines(const struct probe_lines *from)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < from->num; i++)
+        json_array_append_new(out, json_string(from->items[i]));
+    return out;
+}
+
+static json_t *tls_finding(const struct probe *probe, const struct route_host *host,
+                           const struct probe_session *session, const struct probe_session *again)
+{
+    json_t *resumed = json_null();
+    if (again->has_tls)
+        resumed = json_boolean(again->tls.resumed);
+    return json_pack("{s:s, s:s, s:s?, s:o, s:o, s:o, s:I, s:o, s:o}", "version",
+                     session->tls.version, "cipher", session->tls.cipher, "group", session->group,
+                     "handshake_ms", milliseconds(session->handshake_us), "certificates",
+                     probe_certificates(session->chain), "verification",
+                     verifications(probe, host, session), "tickets", (json_int_t)session->tickets,
+                     "second_resumed", resumed, "second_handshake_ms",
+                     milliseconds(again->handshake_us));
+}
+
+static const char *sni_of(const struct tls_requirement *requirement, const struct route_host *host)
+{
+    if (requirement->checks & TLS_CHECK_TLSA)
+        return requirement->tlsa->base;
+    return host->is_literal ? NULL : host->name;
+}
+
+struct host_finding {
+    struct tls_requirement requirement;
+    enum probe_fate fate;
+    bool answered;
+    json_t *sessions;
+};
+
+/* Two sessions with one address, the second to see whether it resumes. */
+static void probe_address(const struct probe *probe, const struct route_host *host,
+                          const struct host_address *address, struct host_finding *finding)
+{
+    const struct tls_requirement *requirement = &finding->requirement;
+    struct session_cache_options cache_options = {.entries = CACHE_ENTRIES};
+    struct probe_target target = {
+        .config = probe->options->config,
+        .route = probe->route,
+        .host = host,
+        .address = address,
+        .wrapper = requirement->wrapper,
+        .context = probe->context,
+        .cache = session_cache_new(&cache_options),
+        .sni = sni_of(requirement, host),
+        .patience_ms = probe->options->patience_ms,
+        .on_line = probe->options->on_line,
+        .on_line_ctx = probe->options->on_line_ctx,
+    };
+    struct probe_session session, again = {.connected = false};
+    char why[TEXT_MAX] = "", address_text[46];
+    probe_session_run(&target, &session);
+    if (session.has_tls)
+        probe_session_run(&target, &again);
+    enum probe_fate fate = judge(probe, requirement, &session, why);
+    host_address_format(address, address_text);
+    json_t *row = json_pack(
+        "{s:s, s:s, s:s?, s:o, s:o, s:o, s:o, s:o, s:o}", "address", address_text, "fate",
+        probe_fate_name(fate), "why", *why ? why : NULL, "connect_ms",
+        milliseconds(session.connected_us), "greeting_ms", milliseconds(session.greeted_us),
+        "ready_ms", milliseconds(session.ready_us), "extensions_before_tls",
+        lines(&session.before_tls), "extensions", lines(&session.last), "tls",
+        session.has_tls ? tls_finding(probe, host, &session, &again) : json_null());
+    json_array_append_new(finding->sessions, row);
+    finding->answered = finding->answered || session.connected;
+    if (fate < finding->fate)
+        finding->fate = fate;
+    probe_session_fini(&session);
+    probe_session_fini(&again);
+    session_cache_free(target.cache);
+}
+
+enum { TLSA_SHOWN_MAX = 64 /* octets of data: a full certificate is cut */ };
+
+static json_t *tlsa_record_finding(const struct tlsa_record *record)
+{
+    char hex[2 * TLSA_SHOWN_MAX + 1] = "";
+    for (size_t i = 0; i < record->len && i < TLSA_SHOWN_MAX; i++)
+        snprintf(hex + 2 * i, 3, "%02x", record->data[i]);
+    json_t *text = json_sprintf("%u %u %u %s%s", record->usage, record->selector, record->matching,
+                                hex, record->len > TLSA_SHOWN_MAX ? "..." : "");
+    return json_pack("{s:o, s:b}", "record", text, "usable", tls_tlsa_is_usable(record));
+}
+
+static json_t *tlsa_finding(const struct tlsa_set *set)
+{
+    static const char *const states[] = {"not asked", "none", "found", "failed"};
+    json_t *records = json_array();
+    for (size_t i = 0; i < set->num; i++)
+        json_array_append_new(records, tlsa_record_finding(&set->records[i]));
+    return json_pack("{s:s, s:s?, s:o}", "state", states[set->state], "base", set->base, "records",
+                     records);
+}
+
+static json_t *policy_finding(const struct tls_requirement *requirement)
+{
+    return json_pack("{s:s, s:s, s:b, s:b, s:s?}", "level", tls_level_name(requirement->level),
+                     "source", tls_source_name(requirement->source), "mandatory",
+                     requirement->mandatory, "wrapper", requirement->wrapper, "unusable",
+                     requirement->unusable);
+}
+
+static json_t *addresses_of(const struct route_host *host)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < host->num_addresses; i++) {
+        char text[46];
+        host_address_format(&host->addresses[i], text);
+        json_array_append_new(out, json_string(text));
+    }
+    return out;
+}
+
+static enum probe_fate probe_host(const struct probe *probe, const struct route_host *host,
+                                  json_t *hosts)
+{
+    struct host_finding finding = {.fate = PROBE_REFUSED, .sessions = json_array()};
+    requirement_of(probe, host, &finding.requirement);
+    for (size_t i = 0; i < host->num_addresses; i++)
+        if (!finding.answered || probe->options->every_address)
+            probe_address(probe, host, &host->addresses[i], &finding);
+    if (finding.requirement.unusable)
+        finding.fate = PROBE_REFUSED;
+    json_array_append_new(
+        hosts,
+        json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:s, s:o}", "name", host->name, "preference",
+                  (int)host->preference, "secure", host->secure, "addresses", addresses_of(host),
+                  "tlsa", tlsa_finding(&host->tlsa), "policy", policy_finding(&finding.requirement),
+                  "fate", probe_fate_name(finding.fate), "sessions", finding.sessions));
+    return finding.fate;
+}
+
+static json_t *route_finding(const struct route *route)
+{
+    static const char *const verdicts[] = {"ok", "bounce", "defer"};
+    return json_pack("{s:s, s:s?, s:s, s:i, s:b}", "verdict", verdicts[route->verdict], "why",
+                     route->verdict == ROUTE_OK ? NULL : route->why, "transport",
+                     route->transport == TRANSPORT_LMTP ? "lmtp" : "smtp", "port", (int)route->port,
+                     "secure", route->secure);
+}
+
+static json_t *try_all(const struct probe *probe, enum probe_fate *out_fate)
+{
+    json_t *hosts = json_array();
+    *out_fate = probe->route->verdict == ROUTE_BOUNCE ? PROBE_BOUNCED : PROBE_REFUSED;
+    for (size_t i = 0; probe->route->verdict == ROUTE_OK && i < probe->route->num_hosts; i++) {
+        enum probe_fate fate = probe_host(probe, &probe->route->hosts[i], hosts);
+        if (*out_fate == PROBE_REFUSED)
+            *out_fate = fate;
+    }
+    return json_pack(
+        "{s:s, s:s, s:s, s:o, s:o, s:s}", "domain", probe->options->domain, "destination",
+        probe->settings.pattern, "local_level", tls_level_name(probe->settings.tls.level), "route",
+        route_finding(probe->route), "hosts", hosts, "fate", probe_fate_name(*out_fate));
+}
+
+static void on_answer(void *ctx, struct mailbox_item *item)
+{
+    (void)item;
+    loop_stop(ctx);
+}
+
+/* False with a line in why. */
+static bool look_up(struct probe *probe, char why[CONFIG_WHY_MAX])
+{
+    struct loop loop;
+    struct mailbox mailbox;
+    char route_why[ROUTE_WHY_MAX];
+    struct resolver_options options = config_resolver_options(probe->options->config);
+    if (!loop_init(&loop) || !mailbox_init(&mailbox, &loop, on_answer, &loop)) {
+        snprintf(why, CONFIG_WHY_MAX, "%s", strerror(errno));
+        return false;
+    }
+    struct resolver *resolver = resolver_start(&options, route_why);
+    if (resolver) {
+        struct route_query query = {
+            .item.kind = RESOLVER_ANSWER,
+            .reply_to = &mailbox,
+            .domain = probe->settings.next_hop ? NULL : probe->options->domain,
+            .next_hop = probe->settings.next_hop,
+            .port = probe->settings.port,
+            .wants_tlsa = true,
+        };
+        resolver_ask(resolver, &query);
+        loop_run(&loop);
+        probe->route = query.route;
+        resolver_stop(resolver);
+    } else {
+        snprintf(why, CONFIG_WHY_MAX, "%s", route_why);
+    }
+    mailbox_fini(&mailbox);
+    loop_fini(&loop);
+    return resolver != NULL;
+}
+
+json_t *probe_run(const struct probe_options *options, enum probe_fate *out_fate,
+                  char why[CONFIG_WHY_MAX])
+{
+    struct probe probe = {.options = options,
+                          .settings = *config_for_domain(options->config, options->domain)};
+    struct tls_context_options context_options;
+    char tls_why[TLS_WHY_MAX];
+    json_t *finding = NULL;
+    if (options->host)
+        probe.settings.next_hop = options->host;
+    config_tls_identity(options->config, probe.settings.tls.identity, &context_options);
+    probe.context = tls_context_new(&context_options, tls_why);
+    if (!probe.context)
+        snprintf(why, CONFIG_WHY_MAX, "%s", tls_why);
+    else if (look_up(&probe, why))
+        finding = try_all(&probe, out_fate);
+    route_unref(probe.route);
+    tls_context_free(probe.context);
+    return finding;
+}
