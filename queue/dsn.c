@@ -97,7 +97,8 @@ static void put_header(struct composer *c)
     const struct dsn_request *r = c->request;
     buffer_append_str(c->out, "X-Sender: <>\nX-Receiver: <");
     dsn_put_text(c, r->sender);
-    buffer_append_str(c->out, ">\nFrom: \"Mail Delivery System\" <MAILER-DAEMON@");
+    buffer_append_str(c->out, r->require_tls ? ">\nX-Sluice-RequireTLS: true" : ">");
+    buffer_append_str(c->out, "\nFrom: \"Mail Delivery System\" <MAILER-DAEMON@");
     dsn_put_text(c, r->reporting_mta);
     buffer_append_str(c->out, ">\nTo: <");
     dsn_put_text(c, r->sender);

@@ -34,7 +34,8 @@ struct dsn_request {
     const char *envid;         /* as the sender gave it; NULL: none */
     int64_t arrived_wall_ms;
     int64_t now_wall_ms;
-    bool needs_utf8; /* original needs SMTPUTF8: message/global-* (RFC 6533) */
+    bool require_tls; /* the original's: the report is as well protected (RFC 8689 5) */
+    bool needs_utf8;  /* original needs SMTPUTF8: message/global-* (RFC 6533) */
     /* The original without the cuts, any line ends: its header section, which may be cut short, or
      * all of it. Empty: it could not be read, and the report goes without. */
     struct bytes original;

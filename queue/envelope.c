@@ -187,6 +187,15 @@ static bool read_field(struct envelope_parser *parser, const struct header_field
     return keep_field(parser, field);
 }
 
+/* RFC 8689 3: "No" is the only value, and more than one field must not be. What weakens protection
+ * counts only as it is written there, above any line that makes doubtful where the header ends. */
+static void read_tls_required(struct envelope_parser *parser, const struct header_field *field)
+{
+    bool says_no = bytes_equal_nocase(bytes_trim(field->body), bytes_of("No"));
+    parser->num_tls_required++;
+    parser->out->tls_optional = says_no && parser->num_tls_required == 1;
+}
+
 /* mbox's way to quote a "From " line, which some tools leave at the top of a header section. */
 static bool is_quoted_mbox_line(struct bytes head, size_t at)
 {
@@ -214,6 +223,8 @@ static bool read_header(struct envelope_parser *parser, size_t begin)
             return envelope_fail(parser, other_at, NULL,
                                  "no header field, but address fields follow it");
         has_field |= other_at == SIZE_MAX && !is_secret(field.name_id);
+        if (field.name_id == HEADER_NAME_TLS_REQUIRED && other_at == SIZE_MAX)
+            read_tls_required(parser, &field);
         if (!read_field(parser, &field))
             return false;
     }

@@ -39,6 +39,8 @@ struct envelope {
     bool has_message_id;
     uint32_t num_received; /* Received fields: more than 100 is a loop */
     enum envelope_tls tls;
+    bool require_tls;  /* X-Sluice-RequireTLS: as with REQUIRETLS of MAIL (RFC 8689 2) */
+    bool tls_optional; /* a header field "TLS-Required: No" (RFC 8689 3) */
     int64_t
         deadline_wall_ms; /* X-Sluice-Deadline; 0: none. Accepts a duration from arrival ("30m") */
     int64_t deadline_after_ms; /* or relative to arrival; 0: none */
@@ -65,7 +67,7 @@ void envelope_fini(struct envelope *envelope);
  * without an empty line is all header when every line of it is a field; a file that does not begin
  * with a field has no header and so no recipients unless it is explicit. Fails with a line for
  * NAME.why (no recipients, bad address, unknown X-Sluice option value, option that this version
- * cannot honour such as X-Sluice-RequireTLS ...). Then *out needs no envelope_fini(). */
+ * cannot honour ...). Then *out needs no envelope_fini(). */
 bool envelope_parse(struct bytes head, const struct envelope_limits *limits, struct envelope *out,
                     char out_why[ENVELOPE_WHY_MAX]) __attribute__((warn_unused_result));
 

@@ -142,10 +142,8 @@ static const char *read_tls(struct envelope *out, struct bytes value)
 
 static const char *read_require_tls(struct envelope *out, struct bytes value)
 {
-    (void)out;
-    if (is(value, "false"))
-        return NULL;
-    return is(value, "true") ? "this version cannot honour RFC 8689" : "expected true or false";
+    out->require_tls = is(value, "true");
+    return out->require_tls || is(value, "false") ? NULL : "expected true or false";
 }
 
 static const char *read_pool(struct envelope *out, struct bytes value)

@@ -24,6 +24,7 @@ struct envelope_parser {
     struct envelope_field *fields; /* owned; in the order of the file */
     size_t num_fields;
     size_t cap_fields;
+    unsigned num_tls_required; /* TLS-Required fields */
 };
 
 /* Writes "line N: NAME: WHY" and returns false. name may be NULL. */

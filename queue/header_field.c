@@ -20,6 +20,7 @@ static const char *const names[HEADER_NAMES] = {
     [HEADER_NAME_DATE] = "Date",
     [HEADER_NAME_MESSAGE_ID] = "Message-ID",
     [HEADER_NAME_RECEIVED] = "Received",
+    [HEADER_NAME_TLS_REQUIRED] = "TLS-Required",
     [HEADER_NAME_X_SENDER] = "X-Sender",
     [HEADER_NAME_X_RECEIVER] = "X-Receiver",
     [HEADER_NAME_X_SLUICE] = "X-Sluice-",

@@ -209,6 +209,7 @@ void connection_use_socket(struct connection *connection, int fd)
         .want_tls = connection_wants_tls(connection),
         .require_tls = connection->requirement.mandatory,
         .is_wrapped = connection->requirement.wrapper,
+        .requiretls = connection->requirement.require_tls,
         .config = services->config,
         .on_line = transcribes ? on_line : NULL,
         .on_line_ctx = connection,
@@ -237,14 +238,22 @@ static bool is_of_delivery_alone(const struct connection *connection, const stru
 {
     enum tls_source source = connection->requirement.source;
     return (failure->phase == PHASE_STARTTLS || failure->phase == PHASE_TLS) &&
-           (source == TLS_SOURCE_STS || source == TLS_SOURCE_MESSAGE);
+           (source == TLS_SOURCE_STS || source == TLS_SOURCE_MESSAGE ||
+            connection->requirement.require_tls);
+}
+
+void connection_note_unsuitable(struct connection *connection, const struct outcome *unsuitable)
+{
+    bool may_pass = connection->num_unsuitable && connection->unsuitable.kind == OUTCOME_DEFERRED;
+    if (!may_pass || unsuitable->kind == OUTCOME_DEFERRED)
+        connection->unsuitable = *unsuitable;
+    connection->num_unsuitable++;
 }
 
 void connection_note_failure(struct connection *connection, const struct outcome *failure)
 {
     if (is_of_delivery_alone(connection, failure)) {
-        connection->unsuitable = *failure;
-        connection->num_unsuitable++;
+        connection_note_unsuitable(connection, failure);
         return;
     }
     connection->failure = *failure;

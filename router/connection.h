@@ -106,6 +106,8 @@ void connection_lose(struct connection *connection, enum trouble trouble, const 
 void connection_say_goodbye(struct connection *connection);
 /* Why a host could not take the delivery under way. */
 void connection_note_failure(struct connection *connection, const struct outcome *failure);
+/* The host works, and cannot carry this delivery. What may pass outweighs what is final. */
+void connection_note_unsuitable(struct connection *connection, const struct outcome *unsuitable);
 /* On to the next address that has not had its turn. */
 void connection_leave_host(struct connection *connection);
 /* connection_tls.c: */

@@ -118,6 +118,16 @@ static void give_back_untried(struct connection *connection)
     connection_close(connection);
 }
 
+/* RFC 8689 5: nobody would hear of a report that is lost for want of REQUIRETLS. */
+static bool waives_requiretls(struct delivery *delivery, const struct outcome *outcome)
+{
+    bool is_report = delivery->message->envelope.sender.mailbox[0] == '\0';
+    if (!is_report || !delivery_requires_tls(delivery) || !outcome_is_for_requiretls(outcome))
+        return false;
+    delivery->requiretls_waived = true;
+    return true;
+}
+
 void connection_no_host_left(struct connection *connection)
 {
     struct worker *worker = connection->worker;
@@ -128,6 +138,10 @@ void connection_no_host_left(struct connection *connection)
     }
     bool unsuitable = connection->num_failures == 0 && connection->num_unsuitable > 0;
     struct outcome failure = unsuitable ? connection->unsuitable : connection->failure;
+    if (unsuitable && waives_requiretls(delivery, &failure)) {
+        connection_begin_attempt(connection);
+        return;
+    }
     /* A host's refusal to talk to us at all says nothing final about a recipient. */
     if (!unsuitable)
         failure.kind = OUTCOME_DEFERRED;
@@ -190,8 +204,7 @@ static bool begin_transaction(struct connection *connection)
         return false;
     }
     if (misfit.kind != OUTCOME_NONE) {
-        connection->unsuitable = misfit;
-        connection->num_unsuitable++;
+        connection_note_unsuitable(connection, &misfit);
         connection_say_goodbye(connection);
         connection_leave_host(connection);
         return false;

@@ -18,12 +18,6 @@ static struct tls_fallback fallback_of(struct connection *connection)
     };
 }
 
-static void note_unsuitable(struct connection *connection, const char *why)
-{
-    connection->unsuitable = outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_POLICY, why);
-    connection->num_unsuitable++;
-}
-
 void connection_skip_hosts(struct connection *connection)
 {
     for (size_t i = 0; i < connection->route->num_hosts; i++) {
@@ -32,7 +26,8 @@ void connection_skip_hosts(struct connection *connection)
         if (!requirement.unusable)
             continue;
         dialer_skip_host(&connection->dialer, i);
-        note_unsuitable(connection, requirement.unusable);
+        struct outcome unusable = delivery_tls_unusable(&requirement);
+        connection_note_unsuitable(connection, &unusable);
     }
 }
 
@@ -190,9 +185,12 @@ void connection_tls_failed(struct connection *connection, const char *why)
         dial_again(connection);
         return;
     }
-    struct outcome failure = outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_FAILED, why);
+    bool refuses_certificate = connection->channel.verdict.fault != TLS_FAULT_NONE;
+    bool bounces = refuses_certificate && connection->requirement.require_tls;
+    struct outcome failure = outcome_from_trouble(
+        PHASE_TLS, bounces ? TROUBLE_REQUIRETLS_FAILED : TROUBLE_TLS_FAILED, why);
     /* A certificate that one delivery cannot accept does not make the host's TLS broken. */
-    if (connection->channel.verdict.fault == TLS_FAULT_NONE)
+    if (!refuses_certificate)
         tls_broken_hosts_failed(services->broken_hosts, connection->label, now_ms);
     struct tls_fallback fallback = fallback_of(connection);
     if (tls_policy_decide(&connection->requirement, TLS_HANDSHAKE_FAILED, &fallback, now_ms) ==

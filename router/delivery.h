@@ -55,7 +55,10 @@ struct delivery {
     uint32_t
         attempt; /* number of this attempt of the message's recipients in this domain, from 1 */
     uint32_t restarts; /* times it lost its connection before content, without an attempt */
-    bool recorded;     /* journal thread: the outcomes are in the journal */
+    /* RFC 8689 5: a report is not lost for want of REQUIRETLS. No host had it, so in this attempt
+     * TLS will do. */
+    bool requiretls_waived;
+    bool recorded; /* journal thread: the outcomes are in the journal */
     struct delivery_trace trace;
     uint32_t num_recipients;
     struct delivery_recipient recipients[];
@@ -65,6 +68,12 @@ static inline const struct address *delivery_recipient_address(const struct deli
                                                                uint32_t i)
 {
     return &delivery->message->envelope.recipients.items[delivery->recipients[i].index];
+}
+
+/* Whether it may go only where RFC 8689 4.2.1 says. */
+static inline bool delivery_requires_tls(const struct delivery *delivery)
+{
+    return delivery->message->envelope.require_tls && !delivery->requiretls_waived;
 }
 
 struct delivery *delivery_new(struct message *message, uint32_t num_recipients);

@@ -17,8 +17,22 @@ static void put_message(struct json_line *json, const struct delivery *delivery,
     json_line_text(json, "domain", delivery->domain);
 }
 
-static void put_host(struct json_line *json, const struct delivery_trace *trace)
+static void put_policy(struct json_line *json, const struct delivery *delivery)
 {
+    const struct envelope *envelope = &delivery->message->envelope;
+    json_line_open(json, "policy", '{');
+    json_line_text(json, "level", delivery->trace.tls_level);
+    json_line_text(json, "source", delivery->trace.tls_source);
+    if (envelope->require_tls)
+        json_line_text(json, "message", delivery->requiretls_waived ? "waived" : "requiretls");
+    else if (envelope->tls_optional)
+        json_line_text(json, "message", "optional");
+    json_line_close(json, '}');
+}
+
+static void put_host(struct json_line *json, const struct delivery *delivery)
+{
+    const struct delivery_trace *trace = &delivery->trace;
     char address[46];
     json_line_text(json, "mx", *trace->mx ? trace->mx : NULL);
     if (trace->port) {
@@ -29,10 +43,7 @@ static void put_host(struct json_line *json, const struct delivery_trace *trace)
         json_line_null(json, "address");
         json_line_null(json, "port");
     }
-    json_line_open(json, "policy", '{');
-    json_line_text(json, "level", trace->tls_level);
-    json_line_text(json, "source", trace->tls_source);
-    json_line_close(json, '}');
+    put_policy(json, delivery);
     if (!trace->tls_version) {
         json_line_null(json, "tls");
         return;
@@ -97,7 +108,7 @@ void delivery_log_append(const struct delivery *delivery, uint32_t recipient, co
     json_line_text(&json, "event", outcome_kind_name(outcome->kind));
     put_message(&json, delivery, delivery_recipient_address(delivery, recipient)->mailbox);
     json_line_text(&json, "site", site_name);
-    put_host(&json, trace);
+    put_host(&json, delivery);
     json_line_truth(&json, "reused", trace->reused);
     json_line_number(&json, "hosts", trace->attempts_on_hosts);
     json_line_number(&json, "size", message->identity.size);

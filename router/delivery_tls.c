@@ -9,6 +9,12 @@ static const enum tls_level asked_levels[] = {
     [ENVELOPE_TLS_DANE_ONLY] = TLS_LEVEL_DANE_ONLY,
 };
 
+static enum tls_level asked_level(const struct delivery *delivery)
+{
+    enum tls_level asked = asked_levels[delivery->message->envelope.tls];
+    return delivery->requiretls_waived && asked == TLS_LEVEL_NONE ? TLS_LEVEL_ENCRYPT : asked;
+}
+
 void delivery_tls_requirement(const struct delivery *delivery, const struct route_host *host,
                               struct tls_requirement *out)
 {
@@ -17,7 +23,10 @@ void delivery_tls_requirement(const struct delivery *delivery, const struct rout
         .local = settings->level,
         .local_names = settings->names,
         .wrapper = settings->wrapper,
-        .asked = asked_levels[delivery->message->envelope.tls],
+        .asked = asked_level(delivery),
+        .require_tls = delivery_requires_tls(delivery),
+        .tls_optional =
+            delivery->message->envelope.tls_optional && !delivery->message->envelope.require_tls,
         .host = host->name,
         .host_is_literal = host->is_literal,
         .host_is_secure = host->secure,
@@ -28,11 +37,17 @@ void delivery_tls_requirement(const struct delivery *delivery, const struct rout
     tls_policy_combine(&inputs, out);
 }
 
+struct outcome delivery_tls_unusable(const struct tls_requirement *requirement)
+{
+    enum trouble trouble = requirement->bounces ? TROUBLE_NO_REQUIRETLS : TROUBLE_TLS_POLICY;
+    return outcome_from_trouble(PHASE_TLS, trouble, requirement->unusable);
+}
+
 struct outcome delivery_tls_fits(const struct tls_requirement *requirement, bool has_tls,
                                  const uint8_t proof[TLS_PROOF_LEN])
 {
     if (requirement->unusable)
-        return outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_POLICY, requirement->unusable);
+        return delivery_tls_unusable(requirement);
     if (requirement->mandatory && !has_tls)
         return outcome_from_trouble(PHASE_STARTTLS, TROUBLE_TLS_NOT_OFFERED, NULL);
     if (!tls_proof_satisfies(proof, requirement))

@@ -74,6 +74,10 @@ static const struct trouble_row troubles[NUM_TROUBLES] = {
     [TROUBLE_TLS_FAILED] = {OUTCOME_DEFERRED, BLAME_PROTOCOL, true, false, 7, 5,
                             "TLS handshake failed"},
     [TROUBLE_TLS_POLICY] = {OUTCOME_DEFERRED, BLAME_PROTOCOL, true, false, 7, 5, "TLS policy"},
+    [TROUBLE_NO_REQUIRETLS] = {OUTCOME_BOUNCED, BLAME_US, false, false, 7, 30,
+                               "REQUIRETLS support required"},
+    [TROUBLE_REQUIRETLS_FAILED] = {OUTCOME_BOUNCED, BLAME_US, false, false, 7, 10,
+                                   "the message requires TLS"},
     [TROUBLE_NO_SMTPUTF8] = {OUTCOME_BOUNCED, BLAME_US, false, false, 6, 7,
                              "the message needs SMTPUTF8, which is not offered"},
     [TROUBLE_TOO_LARGE] = {OUTCOME_BOUNCED, BLAME_US, false, false, 3, 4,
@@ -213,6 +217,15 @@ struct outcome outcome_expired(const struct outcome *last)
     append_text(&outcome, codes);
     append_text(&outcome, last->text);
     return outcome;
+}
+
+bool outcome_is_for_requiretls(const struct outcome *outcome)
+{
+    const struct trouble_row *lacks = &troubles[TROUBLE_NO_REQUIRETLS];
+    const struct trouble_row *fails = &troubles[TROUBLE_REQUIRETLS_FAILED];
+    return outcome->kind == OUTCOME_BOUNCED && outcome->code == 0 &&
+           outcome->enhanced[1] == lacks->subject &&
+           (outcome->enhanced[2] == lacks->detail || outcome->enhanced[2] == fails->detail);
 }
 
 bool outcome_tries_next_host(const struct outcome *outcome)

@@ -18,9 +18,11 @@ enum trouble {
     TROUBLE_INJECTION,      /* octets between 220 and the handshake */
     TROUBLE_TLS_NOT_OFFERED,
     TROUBLE_TLS_FAILED,
-    TROUBLE_TLS_POLICY,  /* the host must not be used for this delivery now */
-    TROUBLE_NO_SMTPUTF8, /* permanent if no host has it: 5.6.7 */
-    TROUBLE_TOO_LARGE,   /* over the advertised SIZE: 5.3.4 */
+    TROUBLE_TLS_POLICY,        /* the host must not be used for this delivery now */
+    TROUBLE_NO_REQUIRETLS,     /* permanent if no host has it: 5.7.30 (RFC 8689 4.2.1) */
+    TROUBLE_REQUIRETLS_FAILED, /* no TLS that the message could go through: 5.7.10 */
+    TROUBLE_NO_SMTPUTF8,       /* permanent if no host has it: 5.6.7 */
+    TROUBLE_TOO_LARGE,         /* over the advertised SIZE: 5.3.4 */
     TROUBLE_FILE_GONE,
     TROUBLE_FILE_CHANGED,
     TROUBLE_FILE_READ,
@@ -52,6 +54,9 @@ struct outcome outcome_from_trouble(enum outcome_phase phase, enum trouble troub
 struct outcome outcome_from_route(const struct route *route);
 /* The recipient's lifetime is over: bounced with 5.4.7, quoting the last outcome. */
 struct outcome outcome_expired(const struct outcome *last);
+
+/* Bounced because of the demands that REQUIRETLS makes of a host. */
+bool outcome_is_for_requiretls(const struct outcome *outcome);
 
 /* Whether a host-level failure (before content, on a connection that has not delivered) should lead
  * to the next host. True for all before MAIL, what smtp_session_fits() says included; from MAIL to

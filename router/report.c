@@ -176,7 +176,8 @@ static void read_original(const struct message *message, const struct spool *spo
 {
     const struct envelope *envelope = &message->envelope;
     uint64_t len = message->content.file_len;
-    *out_is_whole = envelope->ret == RET_FULL && len_without_cuts(envelope, len) <= out->max;
+    bool wants_whole = envelope->ret == RET_FULL && !envelope->require_tls; /* RFC 8689 5 */
+    *out_is_whole = wants_whole && len_without_cuts(envelope, len) <= out->max;
     uint64_t end = *out_is_whole ? len : envelope->header_end;
     int fd = -1;
     bool ok = message->content.file.at || (fd = open_original(message, spool)) >= 0;
@@ -211,6 +212,7 @@ bool report_compose(struct message *message, const struct config *config, const 
         .envid = message->envelope.envid,
         .arrived_wall_ms = message->arrived_wall_ms,
         .now_wall_ms = now_wall_ms,
+        .require_tls = message->envelope.require_tls,
         .needs_utf8 = message->envelope.needs_utf8,
         .original = buffer_bytes(&original),
         .is_whole = is_whole,

@@ -44,8 +44,10 @@ void smtp_dsn_mail(const struct smtp_session *session, char out[SMTP_DSN_MAIL_MA
     if (!session->capabilities.dsn || (envelope->ret == RET_UNSAID && !envelope->envid))
         return;
     buffer_init(&text, SMTP_DSN_MAIL_MAX - 1);
+    /* RFC 8689 5: with REQUIRETLS a report carries no more than the header section. */
+    bool says_full = envelope->ret == RET_FULL && !envelope->require_tls;
     if (envelope->ret != RET_UNSAID)
-        buffer_append_str(&text, envelope->ret == RET_FULL ? " RET=FULL" : " RET=HDRS");
+        buffer_append_str(&text, says_full ? " RET=FULL" : " RET=HDRS");
     if (envelope->envid)
         append_xtext(&text, "ENVID", (struct bytes){0}, envelope->envid, DSN_ENVID_MAX);
     finish_text(&text, out, SMTP_DSN_MAIL_MAX);

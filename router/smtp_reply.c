@@ -250,6 +250,7 @@ void smtp_capabilities_line(struct smtp_capabilities *capabilities, unsigned lin
         {"ENHANCEDSTATUSCODES", &capabilities->enhanced_codes},
         {"CHUNKING", &capabilities->chunking},
         {"DSN", &capabilities->dsn},
+        {"REQUIRETLS", &capabilities->requiretls},
     };
     text = bytes_trim(text);
     if (line == 0) {

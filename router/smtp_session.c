@@ -190,6 +190,13 @@ static void on_banner(struct smtp_session *session, const struct smtp_expected *
         begin_hello(session, turn);
 }
 
+static void leave_without_tls(struct smtp_session *session, enum trouble trouble,
+                              const char *detail, struct smtp_turn *turn)
+{
+    struct outcome outcome = outcome_from_trouble(PHASE_STARTTLS, trouble, detail);
+    leave_host(session, &outcome, turn);
+}
+
 /* Whether to encrypt now; leaves the host when that is required and cannot be had. */
 static void after_hello(struct smtp_session *session, struct smtp_turn *turn)
 {
@@ -199,10 +206,10 @@ static void after_hello(struct smtp_session *session, struct smtp_turn *turn)
     } else if (session->capabilities.starttls) {
         smtp_enter(session, SMTP_STATE_STARTTLS);
         smtp_send(session, turn, SMTP_STARTTLS, 0, "STARTTLS");
+    } else if (session->params.requiretls) {
+        leave_without_tls(session, TROUBLE_REQUIRETLS_FAILED, "STARTTLS is not offered", turn);
     } else if (session->params.require_tls) {
-        struct outcome outcome =
-            outcome_from_trouble(PHASE_STARTTLS, TROUBLE_TLS_NOT_OFFERED, NULL);
-        leave_host(session, &outcome, turn);
+        leave_without_tls(session, TROUBLE_TLS_NOT_OFFERED, NULL, turn);
     } else {
         smtp_enter(session, SMTP_STATE_IDLE);
     }
@@ -236,7 +243,9 @@ static void on_starttls(struct smtp_session *session, const struct smtp_expected
         return;
     }
     session->tls_refused = true;
-    if (session->params.require_tls)
+    if (session->params.requiretls && session->parser.reply.code >= 500)
+        leave_without_tls(session, TROUBLE_REQUIRETLS_FAILED, session->parser.reply.text, turn);
+    else if (session->params.require_tls)
         leave_refusing_host(session, PHASE_STARTTLS, turn);
     else
         smtp_enter(session, SMTP_STATE_IDLE);

@@ -31,9 +31,10 @@ enum smtp_want {
 struct smtp_session_params {
     const char *helo_name; /* borrowed for the session's life */
     enum transport transport;
-    bool want_tls;               /* STARTTLS where offered */
-    bool require_tls;            /* not offered or refused: CLOSE with the failure */
-    bool is_wrapped;             /* TLS is active before the greeting */
+    bool want_tls;    /* STARTTLS where offered */
+    bool require_tls; /* not offered or refused: CLOSE with the failure */
+    bool requiretls;  /* with require_tls: for good, as far as that is (RFC 8689 4.2.1) */
+    bool is_wrapped;  /* TLS is active before the greeting */
     const struct config *config; /* borrowed: time limits */
     /* For the transcript: each line sent or received, without CRLF, secrets masked; may be NULL.
      * Content is reported once as

@@ -134,6 +134,9 @@ struct outcome smtp_session_fits(const struct smtp_session *session,
 {
     const struct smtp_capabilities *capabilities = &session->capabilities;
     uint64_t wire_len = delivery->message->content.class.wire_len;
+    /* What was told before the handshake is forgotten: this is what it told under TLS. */
+    if (delivery_requires_tls(delivery) && !(session->tls_active && capabilities->requiretls))
+        return outcome_from_trouble(PHASE_EHLO, TROUBLE_NO_REQUIRETLS, "it is not offered");
     if (delivery->message->envelope.needs_utf8 && !capabilities->smtputf8)
         return outcome_from_trouble(PHASE_EHLO, TROUBLE_NO_SMTPUTF8, NULL);
     if (capabilities->size_max && wire_len > capabilities->size_max) {
@@ -266,9 +269,10 @@ static void send_mail(struct smtp_session *session, struct smtp_turn *turn)
     session->num_mails++;
     note_domain(session);
     session->to_send = SEND_RCPT;
-    smtp_send(session, turn, SMTP_MAIL, 0, "MAIL FROM:<%s>%s%s%s%s",
+    smtp_send(session, turn, SMTP_MAIL, 0, "MAIL FROM:<%s>%s%s%s%s%s",
               message->envelope.sender.mailbox, size, says_eight_bit ? " BODY=8BITMIME" : "",
-              says_utf8 ? " SMTPUTF8" : "", dsn);
+              says_utf8 ? " SMTPUTF8" : "",
+              delivery_requires_tls(session->delivery) ? " REQUIRETLS" : "", dsn);
 }
 
 /* After a split the peer has said that it takes no more, so nobody else is named. */

@@ -162,10 +162,16 @@ static void require_tls(const struct tls_policy_inputs *in, struct tls_requireme
     raise(out, TLS_LEVEL_ENCRYPT, TLS_SOURCE_MESSAGE);
     if (!out->checks) {
         out->checks |= TLS_CHECK_PKIX;
-        out->names_host = true;
+        /* The name of a next hop is what its operator says. */
+        if (in->host_is_ours && in->local_names.num)
+            out->names = in->local_names;
+        else
+            out->names_host = true;
     }
-    if (!in->host_is_ours && !in->host_is_secure && !sts_vouches)
+    if (!in->host_is_ours && !in->host_is_secure && !sts_vouches) {
+        out->bounces = !out->unusable;
         cannot_use(out, "REQUIRETLS needs a host that DNSSEC or MTA-STS vouches for");
+    }
 }
 
 void tls_policy_combine(const struct tls_policy_inputs *in, struct tls_requirement *out)

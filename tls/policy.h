@@ -77,6 +77,7 @@ struct tls_requirement {
     unsigned checks;        /* TLS_CHECK_... */
     unsigned wishes;        /* checked, reported, not enforced: MTA-STS in testing */
     const char *unusable;   /* static text: why the host must not be used now; NULL: it may */
+    bool bounces;           /* with unusable: no later attempt is expected to find it otherwise */
     struct tls_names names; /* under TLS_CHECK_PKIX: one of them; none: no such condition */
     bool names_host;        /* under TLS_CHECK_PKIX: also `host`; the wish means always that */
     const char *host;

@@ -388,10 +388,25 @@ static void the_longest_recipient_fits_its_room(void **state)
     free(two);
 }
 
+static void a_report_of_a_message_with_requiretls_asks_for_it(void **state)
+{
+    (void)state;
+    struct outcome outcome = bounce(0, 5, 7, 30, "REQUIRETLS support required");
+    struct dsn_recipient bob = failed("bob@example.net", &outcome, "");
+    struct dsn_request request = request_with(&bob, 1);
+    request.require_tls = true;
+    char *text = compose(&request);
+    static const char block[] =
+        "X-Sender: <>\nX-Receiver: <alice@example.org>\nX-Sluice-RequireTLS: true\nFrom: ";
+    assert_int_equal(strncmp(text, block, strlen(block)), 0);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rejected_recipient_is_reported_in_full),
+        cmocka_unit_test(a_report_of_a_message_with_requiretls_asks_for_it),
         cmocka_unit_test(without_a_reply_there_is_no_diagnostic_code),
         cmocka_unit_test(each_recipient_has_its_own_block),
         cmocka_unit_test(a_reply_cannot_add_lines),

@@ -275,7 +275,7 @@ static void option_values_are_checked(void **state)
         {"TLS: wrapper", "expected"},
         {"TLS: sts", "cannot honour"},
         {"TLS: encrypted", "expected"},
-        {"RequireTLS: true", "cannot honour"},
+        {"RequireTLS: true", NULL},
         {"RequireTLS: false", NULL},
         {"RequireTLS: yes", "expected"},
         {"Pool: default", NULL},
@@ -548,6 +548,44 @@ static void a_body_without_header_is_told_from_a_header(void **state)
     }
 }
 
+static void tls_required_counts_only_as_rfc_8689_writes_it(void **state)
+{
+    static const struct {
+        const char *header;
+        bool optional;
+    } rows[] = {
+        {"TLS-Required: No\n\n", true},
+        {"A: b\r\ntls-required:no\r\n\r\n", true},
+        {"TLS-Required:\n No \nA: b\n", true},
+        {"TLS-Required: Yes\n\n", false},
+        {"TLS-Required: No thanks\n\n", false},
+        {"TLS-Required: No (really)\n\n", false},
+        {"TLS-Required:\n\n", false},
+        {"TLS-Require: No\n\n", false},
+        {"X-TLS-Required: No\n\n", false},
+        {"TLS-Required: No\nTLS-Required: No\n\n", false},
+        {"TLS-Required: Yes\nTLS-Required: No\n\n", false},
+        {"A: b\n\nTLS-Required: No\n", false},
+        {"A: b\nno field\nTLS-Required: No\n\n", false},
+        {"Subject: x\n TLS-Required: No\n\n", false},
+    };
+    (void)state;
+    for (size_t i = 0; i < ROWS(rows); i++) {
+        for (unsigned form = 0; form < 2; form++) {
+            char *file = mem_printf("%s%s",
+                                    form ? "X-Sluice-RequireTLS: true\n" BLOCK
+                                         : "To: a@b.example\nFrom: s@b.example\n",
+                                    rows[i].header);
+            struct envelope envelope = parse(file);
+            if (envelope.tls_optional != rows[i].optional)
+                fail_msg("%s", file);
+            assert_int_equal(envelope.require_tls, form);
+            envelope_fini(&envelope);
+            free(file);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -563,6 +601,7 @@ int main(void)
         cmocka_unit_test(header_section_is_described),
         cmocka_unit_test(smtputf8_is_needed_for_utf8_only),
         cmocka_unit_test(recipients_are_limited),
+        cmocka_unit_test(tls_required_counts_only_as_rfc_8689_writes_it),
         cmocka_unit_test(duplicates_collapse_in_the_order_of_appearance),
         cmocka_unit_test(header_end_is_found_in_any_portions),
         cmocka_unit_test(header_end_agrees_with_the_parser),

@@ -170,6 +170,7 @@ static void the_documentation_names_every_field(void **state)
     const struct outcome deferred = {.kind = OUTCOME_DEFERRED, .phase = PHASE_RCPT, .code = 450};
     struct delivery *delivery = sample(&message, &deferred);
     message.envelope.tag = (char *)"campaign";
+    message.envelope.require_tls = true;
     json_t *json = logged(delivery, 1);
     size_t num_fields = 0;
     const char *key;
@@ -263,9 +264,38 @@ static void numbers_keep_three_decimals_and_their_sign(void **state)
     buffer_fini(&out);
 }
 
+static void what_the_message_asked_of_tls_is_told(void **state)
+{
+    static const struct {
+        bool require_tls, waived, optional;
+        const char *told;
+    } rows[] = {{false, false, false, NULL},
+                {true, false, false, "requiretls"},
+                {true, false, true, "requiretls"},
+                {true, true, false, "waived"},
+                {false, false, true, "optional"}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct message message;
+        struct delivery *delivery = sample(&message, &delivered);
+        message.envelope.require_tls = rows[i].require_tls;
+        message.envelope.tls_optional = rows[i].optional;
+        delivery->requiretls_waived = rows[i].waived;
+        json_t *json = logged(delivery, 0);
+        const char *told = text_at(json_object_get(json, "policy"), "message");
+        if (rows[i].told)
+            assert_string_equal(told, rows[i].told);
+        else
+            assert_null(told);
+        json_decref(json);
+        delivery_free(delivery);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_the_message_asked_of_tls_is_told),
         cmocka_unit_test(a_delivered_recipient_has_every_field),
         cmocka_unit_test(what_was_not_reached_is_null_and_its_stages_take_no_time),
         cmocka_unit_test(stamps_that_run_backwards_give_no_negative_delay),

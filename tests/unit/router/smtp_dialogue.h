@@ -34,6 +34,7 @@ struct dialogue {
     uint32_t num_recipients;
     uint32_t num_deliveries; /* one after the other on the session; 0: as 1 */
     bool lmtp, want_tls, require_tls;
+    bool requiretls; /* of the message, and so of the session */
     /* says: the whole line; "+line": only sent when pipelining; "-line": only when not. NULL for
      * the greeting, which answers nothing. A reply may be several lines, or end with LOST. */
     struct {
@@ -209,8 +210,11 @@ static inline void play_check(const struct play *play)
     bool as_wanted = strcmp(outcomes, dialogue->outcomes) == 0 &&
                      (session->failure.kind != OUTCOME_NONE) == dialogue->fails &&
                      (play->want == SMTP_WANT_CLOSE) == dialogue->closes;
+    /* RFC 8689 4.2.1: what cannot be had by a word of the peer's is final, if no host has it. */
+    bool is_final = dialogue->requiretls && dialogue->failure_code == 0;
     if (dialogue->fails)
-        as_wanted = as_wanted && session->failure.phase == dialogue->failure_phase &&
+        as_wanted = as_wanted && (session->failure.kind == OUTCOME_BOUNCED) == is_final &&
+                    session->failure.phase == dialogue->failure_phase &&
                     session->failure.code == dialogue->failure_code &&
                     outcome_tries_next_host(&session->failure);
     if (!as_wanted)
@@ -234,13 +238,15 @@ static inline void play_dialogue(const struct dialogue *dialogue, bool pipelinin
     struct play play = {.dialogue = dialogue, .pipelining = pipelining, .bytewise = bytewise};
     assert_true(dialogue->num_recipients < 16);
     fixture_init(&play.fixture, dialogue->num_recipients);
+    play.fixture.message.envelope.require_tls = dialogue->requiretls;
     buffer_init(&play.out, SMTP_OUT_MAX);
     buffer_init(&play.said, 64 * 1024);
     struct smtp_session_params params = {
         .helo_name = "me.test",
         .transport = dialogue->lmtp ? TRANSPORT_LMTP : TRANSPORT_SMTP,
         .want_tls = dialogue->want_tls,
-        .require_tls = dialogue->require_tls,
+        .require_tls = dialogue->require_tls || dialogue->requiretls,
+        .requiretls = dialogue->requiretls,
         .config = &play.fixture.config,
     };
     smtp_session_init(&play.session, &params, 0);

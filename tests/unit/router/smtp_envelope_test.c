@@ -48,6 +48,30 @@ static void assert_sent(struct talk *talk, const char *text)
     assert_memory_equal(talk->out.at, text, strlen(text));
 }
 
+/* RFC 8689 2: only under TLS, where it was told under TLS. */
+static void requiretls_fits_only_what_was_offered_under_tls(void **state)
+{
+    (void)state;
+    static const char *const told[] = {"250 mx\r\n", "250-mx\r\n250 REQUIRETLS\r\n"};
+    for (unsigned i = 0; i < 4; i++) {
+        struct talk talk;
+        talk_init(&talk, 1, told[i & 1]);
+        talk.session.tls_active = i & 2;
+        talk.fixture.message.envelope.require_tls = true;
+        struct outcome outcome = smtp_session_fits(&talk.session, talk.fixture.delivery);
+        assert_int_equal(outcome.kind, i == 3 ? OUTCOME_NONE : OUTCOME_BOUNCED);
+        assert_int_equal(outcome_is_for_requiretls(&outcome), i != 3);
+        if (i == 3) {
+            talk_begin(&talk, -1);
+            assert_sent(&talk, "MAIL FROM:<s@a.test> REQUIRETLS\r\n");
+        }
+        talk.fixture.delivery->requiretls_waived = true;
+        outcome = smtp_session_fits(&talk.session, talk.fixture.delivery);
+        assert_int_equal(outcome.kind, OUTCOME_NONE);
+        talk_fini(&talk);
+    }
+}
+
 static void mail_carries_the_parameters_that_are_needed_and_offered(void **state)
 {
     (void)state;
@@ -363,6 +387,7 @@ static void a_final_outcome_has_phase_codes_and_text_of_the_final_reply(void **s
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(requiretls_fits_only_what_was_offered_under_tls),
         cmocka_unit_test(mail_carries_the_parameters_that_are_needed_and_offered),
         cmocka_unit_test(a_session_says_what_it_cannot_carry),
         cmocka_unit_test(with_pipelining_an_envelope_leaves_in_one_go),

@@ -251,6 +251,7 @@ static void keywords_are_told_by_whole_words_in_any_case(void **state)
         {"ENHANCEDSTATUSCODES", {.enhanced_codes = true}},
         {"CHUNKING", {.chunking = true}},
         {"DSN", {.dsn = true}},
+        {"RequireTLS", {.requiretls = true}},
         {"SIZE", {.size = true}},
         {"SIZE 0", {.size = true}},
         {"SIZE 35882577", {.size = true, .size_max = 35882577}},
