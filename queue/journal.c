@@ -13,6 +13,10 @@
  * is for the outcomes and removals of what has begun. In eighths. */
 enum { INTENT_ROOM_EIGHTHS = 6 };
 
+/* A record up to this long is made on the stack, so that recording asks the allocator for nothing:
+ * any with one recipient, and some hundreds of recipients that share a reply. */
+enum { RECORD_ON_STACK_LEN = 8192 };
+
 /* A segment that is current after the count was raised cannot be unmapped before it is lowered:
  * the journal thread first makes another current and then waits for the count to be 0. Both sides
  * need the total order of sequentially consistent atomics. */
@@ -176,21 +180,36 @@ static bool has_room_for_attempt(struct journal *journal)
     return ok;
 }
 
-static bool append(struct journal *journal, struct journal_record *record, const char *path)
+static bool encode_and_store(struct journal *journal, const struct journal_record *record,
+                             struct buffer *image)
+{
+    if (journal_record_encode(record, image))
+        return journal_store(journal, image->at, image->len);
+    errno = EMSGSIZE;
+    return false;
+}
+
+static bool append_long(struct journal *journal, const struct journal_record *record)
 {
     struct buffer image;
-    CHECK(record->id != 0);
-    record->path = path;
-    record->path_len = path ? strlen(path) : 0;
     buffer_init(&image, journal->segment_len);
-    bool ok = journal_record_encode(record, &image);
-    if (!ok)
-        errno = EMSGSIZE;
-    ok = ok && journal_store(journal, image.at, image.len);
+    bool ok = encode_and_store(journal, record, &image);
     int error = errno;
     buffer_fini(&image);
     errno = error;
     return ok;
+}
+
+static bool append(struct journal *journal, struct journal_record *record, const char *path)
+{
+    _Alignas(JOURNAL_ALIGN) uint8_t room[RECORD_ON_STACK_LEN];
+    struct buffer image = {.at = room, .cap = sizeof room, .max = sizeof room};
+    CHECK(record->id != 0);
+    record->path = path;
+    record->path_len = path ? strlen(path) : 0;
+    if (encode_and_store(journal, record, &image))
+        return true;
+    return image.overflow && append_long(journal, record);
 }
 
 bool journal_append_intent(struct journal *journal, uint64_t id, const char *path,

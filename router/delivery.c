@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+enum { FEW_RECIPIENTS = 128 };
+
 struct delivery *delivery_new(struct message *message, uint32_t num_recipients)
 {
     struct delivery *delivery =
@@ -22,13 +24,11 @@ void delivery_free(struct delivery *delivery)
     free(delivery);
 }
 
-bool delivery_record(const struct delivery *delivery, struct journal *journal)
+static bool record_with(const struct delivery *delivery, struct journal *journal, uint32_t *indexes,
+                        struct outcome *outcomes)
 {
     const struct message *message = delivery->message;
-    uint32_t num = delivery->num_recipients;
-    uint32_t *indexes = mem_zalloc(num, sizeof *indexes);
-    struct outcome *outcomes = mem_zalloc(num, sizeof *outcomes);
-    for (uint32_t i = 0; i < num; i++) {
+    for (uint32_t i = 0; i < delivery->num_recipients; i++) {
         indexes[i] = delivery->recipients[i].index;
         outcomes[i] = delivery->recipients[i].outcome;
     }
@@ -37,9 +37,22 @@ bool delivery_record(const struct delivery *delivery, struct journal *journal)
         .wall_ms = clock_wall_ms(),
         .mx = delivery->trace.mx,
     };
-    bool stored =
-        journal_append_outcome(journal, message->id, message->path, &message->identity,
-                               message->arrived_wall_ms, &attempt, indexes, outcomes, num);
+    return journal_append_outcome(journal, message->id, message->path, &message->identity,
+                                  message->arrived_wall_ms, &attempt, indexes, outcomes,
+                                  delivery->num_recipients);
+}
+
+bool delivery_record(const struct delivery *delivery, struct journal *journal)
+{
+    /* On the stack as a rule, so that recording asks the allocator for nothing. */
+    uint32_t few_indexes[FEW_RECIPIENTS];
+    struct outcome few_outcomes[FEW_RECIPIENTS];
+    uint32_t num = delivery->num_recipients;
+    if (num <= FEW_RECIPIENTS)
+        return record_with(delivery, journal, few_indexes, few_outcomes);
+    uint32_t *indexes = mem_alloc(num * sizeof *indexes);
+    struct outcome *outcomes = mem_alloc(num * sizeof *outcomes);
+    bool stored = record_with(delivery, journal, indexes, outcomes);
     int error = errno;
     free(indexes);
     free(outcomes);
