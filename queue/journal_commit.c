@@ -32,6 +32,8 @@ static void append_removed_again(struct journal *journal, uint64_t id)
 
 static void account(struct journal *journal, const struct journal_record_head *head, size_t len)
 {
+    if (head->kind == JOURNAL_RESCUED)
+        return;
     if (head->id > atomic_load(&journal->highest_id))
         atomic_store(&journal->highest_id, head->id);
     if (head->kind == JOURNAL_HIGHEST)
@@ -129,6 +131,8 @@ static int rescue(struct journal *journal, struct journal_segment *segment)
         return -EIO;
     end = segment->scanned;
     if (!journal_copy_live(journal, segment->map, end, &segment->seed, &offset, end, true))
+        return -errno;
+    if (!journal_store_number(journal, JOURNAL_RESCUED, segment->seed.seq))
         return -errno;
     segment->evacuated = true;
     return 0;

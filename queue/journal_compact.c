@@ -34,9 +34,9 @@ static bool copy_record(struct journal *journal, const uint8_t *at, size_t len)
 static bool counts(const struct journal *journal, const struct journal_record_head *head,
                    bool keep_removed)
 {
-    if (head->kind == JOURNAL_REMOVED)
+    if (head->kind == JOURNAL_REMOVED || head->kind == JOURNAL_RESCUED)
         return keep_removed;
-    return head->kind != JOURNAL_HIGHEST &&
+    return journal_kind_has_payload(head->kind) &&
            journal_map_is_live(&journal->map, head->id, head->order);
 }
 
@@ -102,16 +102,20 @@ static bool begin_evacuation(struct journal *journal)
     return true;
 }
 
-/* The ids of a freed segment are forgotten; that they were given must not be. */
-static bool store_highest(struct journal *journal)
+bool journal_store_number(struct journal *journal, enum journal_kind kind, uint64_t number)
 {
-    struct journal_record record = {.kind = JOURNAL_HIGHEST,
-                                    .id = atomic_load(&journal->highest_id)};
+    struct journal_record record = {.kind = kind, .id = number};
     struct buffer image;
     buffer_init(&image, sizeof(struct journal_record_head));
     bool ok = journal_record_encode(&record, &image) && journal_store(journal, image.at, image.len);
     buffer_fini(&image);
     return ok;
+}
+
+/* The ids of a freed segment are forgotten; that they were given must not be. */
+static bool store_highest(struct journal *journal)
+{
+    return journal_store_number(journal, JOURNAL_HIGHEST, atomic_load(&journal->highest_id));
 }
 
 static bool has_room_for_copies(struct journal *journal)

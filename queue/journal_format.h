@@ -53,8 +53,15 @@ enum journal_kind {
     JOURNAL_OUTCOME = 2,
     JOURNAL_DEFERRED = 3,
     JOURNAL_REMOVED = 4,
-    JOURNAL_HIGHEST = 5 /* id is the highest id ever seen; nothing else is meant */
+    JOURNAL_HIGHEST = 5, /* id is the highest id ever seen; nothing else is meant */
+    JOURNAL_RESCUED = 6  /* id is the sequence number of a segment whose records were all stored
+                          * anew, out of turn, because its disk failed: that it is gone is no loss */
 };
+
+static inline bool journal_kind_has_payload(enum journal_kind kind)
+{
+    return kind >= JOURNAL_INTENT && kind <= JOURNAL_DEFERRED;
+}
 
 struct journal_record_head {
     uint64_t mark; /* tag << 32 | length of the whole record */
@@ -79,7 +86,7 @@ _Static_assert(sizeof(struct journal_record_head) == 40, "layout of a record's h
  *   intent    identity (5 x 8: dev, ino, btime, mtime, size), attempt 4, num x { index 4 }, path
  *   outcome   identity, arrived 8, attempt 4, num x { index 4, outcome }, path
  *   deferred  identity, arrived 8, digest 4, num x { status 1, attempts 2, next 8, outcome }, path
- *   removed, highest: nothing
+ *   removed, highest, rescued: nothing
  *
  *   an outcome is kind 1, phase 1, in_doubt 1, code 2, enhanced 3, text_len 1, text; text_len 255
  *   says: the same text as the recipient before (thousands of recipients share one reply).
@@ -98,7 +105,7 @@ struct journal_record {
     uint8_t flags;
     uint64_t id;
     uint64_t order;
-    const char *path; /* borrowed; NULL for removed and highest */
+    const char *path; /* borrowed; NULL without payload */
     size_t path_len;
     struct file_identity identity;
     int64_t arrived_wall_ms;

@@ -139,6 +139,28 @@ static void journal_free(struct journal *journal)
     free(journal);
 }
 
+static void tell_gap(void *ctx, const struct journal_replay_file *before,
+                     const struct journal_replay_file *after, uint64_t num)
+{
+    (void)ctx;
+    log_error("journal: missing: %llu segment%s between %08x.segment (sequence number %llu) and "
+              "%08x.segment (%llu), lost by the disk or taken away; what only they knew is "
+              "forgotten, so mail may be sent twice",
+              (unsigned long long)num, num == 1 ? "" : "s", before->number,
+              (unsigned long long)before->head.seq, after->number,
+              (unsigned long long)after->head.seq);
+}
+
+/* Those without records go at each start: their numbers are given again, so that the rest have no
+ * gaps. */
+static uint64_t next_seq(const struct journal_replay *replay)
+{
+    for (size_t i = replay->num_files; i > 0; i--)
+        if (replay->files[i - 1].end > JOURNAL_HEAD_LEN)
+            return replay->files[i - 1].head.seq + 1;
+    return 1;
+}
+
 static bool all_was_read(const struct journal_replay *replay, char why[SPOOL_WHY_MAX])
 {
     if (replay->error)
@@ -165,7 +187,8 @@ struct journal *journal_open(const struct spool *spool, const struct journal_opt
     bool ok = journal_replay_load(&replay, spool->journal_fd, JOURNAL_REPLAY_OWN, why);
     if (ok) {
         journal->next_number = replay.highest_number + 1;
-        journal->next_seq = replay.num_files ? replay.files[replay.num_files - 1].head.seq + 1 : 1;
+        journal->next_seq = next_seq(&replay);
+        journal_replay_each_gap(&replay, tell_gap, NULL);
         atomic_store(&journal->highest_id, replay.highest_id);
         ok = take_over_all(journal, &replay, why) && start_segment(journal, why);
     }

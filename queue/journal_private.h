@@ -98,6 +98,8 @@ void journal_add_segment_locked(struct journal *journal, struct journal_segment 
 bool journal_copy_live(struct journal *journal, const uint8_t *image, size_t limit,
                        const struct journal_seed *seed, uint64_t *offset, uint64_t until,
                        bool keep_removed);
+/* A record that is nothing but its kind and a number. false with errno set. */
+bool journal_store_number(struct journal *journal, enum journal_kind kind, uint64_t number);
 /* A step of compaction when it pays: bounded work. */
 void journal_compact_step(struct journal *journal);
 

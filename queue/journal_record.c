@@ -154,7 +154,7 @@ bool journal_record_encode(const struct journal_record *record, struct buffer *o
     if (record->num > JOURNAL_RECIPIENTS_MAX || record->path_len >= SPOOL_PATH_MAX)
         return false;
     buffer_append(out, &head, sizeof head);
-    if (record->kind != JOURNAL_REMOVED && record->kind != JOURNAL_HIGHEST)
+    if (journal_kind_has_payload(record->kind))
         append_payload(out, record);
     buffer_append(out, zeros, -(out->len - start) % JOURNAL_ALIGN);
     return !out->overflow;
@@ -384,9 +384,9 @@ bool journal_record_decode(struct bytes image, struct journal_scratch *scratch,
                                    .order = head.order,
                                    .num = head.num,
                                    .path_len = head.path_len};
-    if (reader.failed || head.kind < JOURNAL_INTENT || head.kind > JOURNAL_HIGHEST)
+    if (reader.failed || head.kind < JOURNAL_INTENT || head.kind > JOURNAL_RESCUED)
         return false;
-    if (head.kind == JOURNAL_REMOVED || head.kind == JOURNAL_HIGHEST) {
+    if (!journal_kind_has_payload(head.kind)) {
         out->num = 0;
         out->path_len = 0;
         return true;

@@ -29,6 +29,7 @@ void journal_replay_fini(struct journal_replay *replay)
             close(replay->files[i].fd);
     free(replay->files);
     free(replay->refs);
+    free(replay->rescued);
     buffer_fini(&replay->image);
     *replay = (struct journal_replay){0};
 }
@@ -50,9 +51,23 @@ static size_t read_at(int fd, uint8_t *to, size_t len, uint64_t offset, int *err
     return have;
 }
 
+static void add_rescued(struct journal_replay *replay, uint64_t seq)
+{
+    if (replay->num_rescued == replay->cap_rescued) {
+        replay->cap_rescued = replay->cap_rescued ? replay->cap_rescued * 2 : 16;
+        replay->rescued =
+            mem_realloc(replay->rescued, replay->cap_rescued, sizeof *replay->rescued);
+    }
+    replay->rescued[replay->num_rescued++] = seq;
+}
+
 static void add_ref(struct journal_replay *replay, size_t file,
                     const struct journal_record_head *head, uint64_t offset)
 {
+    if (head->kind == JOURNAL_RESCUED) {
+        add_rescued(replay, head->id);
+        return;
+    }
     if (head->id > replay->highest_id)
         replay->highest_id = head->id;
     if (head->kind < JOURNAL_INTENT || head->kind > JOURNAL_REMOVED)
@@ -115,6 +130,37 @@ void journal_replay_walk(struct journal_replay *replay)
         qsort(replay->files, replay->num_files, sizeof *replay->files, compare_files);
     for (size_t i = 0; i < replay->num_files; i++)
         walk_file(replay, i);
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return *x < *y ? -1 : *x > *y;
+}
+
+void journal_replay_each_gap(const struct journal_replay *replay,
+                             void (*on_gap)(void *ctx, const struct journal_replay_file *before,
+                                            const struct journal_replay_file *after, uint64_t num),
+                             void *ctx)
+{
+    size_t at = 0;
+    if (replay->num_rescued)
+        qsort(replay->rescued, replay->num_rescued, sizeof *replay->rescued, compare_numbers);
+    for (size_t i = 1; i < replay->num_files; i++) {
+        const struct journal_replay_file *before = &replay->files[i - 1];
+        const struct journal_replay_file *after = &replay->files[i];
+        uint64_t missing = 0, seq = before->head.seq;
+        if (after->head.seq > seq + 1)
+            missing = after->head.seq - seq - 1;
+        /* One that is tried again after a failure halfway may be named twice. */
+        for (; at < replay->num_rescued && replay->rescued[at] < after->head.seq; at++)
+            if (replay->rescued[at] > seq) {
+                seq = replay->rescued[at];
+                missing--;
+            }
+        if (missing)
+            on_gap(ctx, before, after, missing);
+    }
 }
 
 bool journal_replay_is_current(const struct journal_replay *replay)

@@ -28,6 +28,8 @@ struct journal_replay {
     size_t num_files, cap_files;
     struct journal_replay_ref *refs; /* owned */
     size_t num_refs, cap_refs;
+    uint64_t *rescued; /* owned: sequence numbers of segments that went out of turn */
+    size_t num_rescued, cap_rescued;
     uint64_t highest_id;
     uint32_t highest_number; /* of a file's name */
     uint64_t num_damaged;    /* places where octets were passed to find the next record */
@@ -64,6 +66,12 @@ bool journal_replay_load(struct journal_replay *replay, int folder_fd,
 bool journal_replay_add(struct journal_replay *replay, int fd, uint32_t number);
 /* When all are added: finds their records. */
 void journal_replay_walk(struct journal_replay *replay);
+/* Segments are taken into use and freed in order, so a number that is missing between two of them
+ * is a loss: calls on_gap with the files before and after and how many are missing. */
+void journal_replay_each_gap(const struct journal_replay *replay,
+                             void (*on_gap)(void *ctx, const struct journal_replay_file *before,
+                                            const struct journal_replay_file *after, uint64_t num),
+                             void *ctx);
 /* Whether none of the files was freed or used anew since it was added. */
 bool journal_replay_is_current(const struct journal_replay *replay);
 /* Afterwards error says whether all could be read again. */
