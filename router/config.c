@@ -294,6 +294,18 @@ static unsigned count_cores(void)
     return num > 0 ? (unsigned)num : 1;
 }
 
+static bool resolve_destinations(struct load *load, const struct config_syntax *syntax)
+{
+    struct config_destinations *destinations = load->config->destinations;
+    config_destinations_resolve(destinations, load->config);
+    for (size_t i = 0; i < syntax->num_titles; i++) {
+        const char *problem = config_destinations_problem(destinations, i);
+        if (problem)
+            return fail(load, syntax->title_lines[i], "destination %s", problem);
+    }
+    return true;
+}
+
 static bool parse_into(struct load *load, struct bytes text)
 {
     struct config_syntax syntax;
@@ -312,14 +324,13 @@ static bool parse_into(struct load *load, struct bytes text)
     ok = cfg_parse_buf(cfg, (const char *)syntax.text.at) == CFG_SUCCESS;
     if (!ok)
         fail(load, (unsigned)cfg->line, "not understood, expected NAME = VALUE or SECTION { ... }");
-    ok = ok && read_all(load, cfg, &syntax) && check_together(load) && complete_hostname(load);
+    ok = ok && read_all(load, cfg, &syntax) && check_together(load) && complete_hostname(load) &&
+         resolve_destinations(load, &syntax);
     cfg_free(cfg);
     current_load = NULL;
     config_syntax_fini(&syntax);
     if (ok && load->config->workers == 0)
         load->config->workers = count_cores();
-    if (ok)
-        config_destinations_resolve(load->config->destinations, load->config);
     return ok;
 }
 

@@ -8,6 +8,7 @@
 #include "dns/resolver.h"
 #include "queue/content.h"
 #include "queue/retry.h"
+#include "router/auth_settings.h"
 #include "tls/context.h"
 
 enum { CONFIG_WHY_MAX = 400 };
@@ -51,6 +52,7 @@ struct destination_settings {
     int64_t idle_ms;              /* how long a connection waits for more mail */
     int64_t connection_lifetime_ms;
     bool transcript; /* log.transcript */
+    struct auth_settings auth;
 };
 
 struct config {
@@ -89,7 +91,8 @@ struct config {
         uint16_t port;
         unsigned max_mx;
         int64_t connect_timeout_ms, banner_timeout_ms, ehlo_timeout_ms, starttls_timeout_ms,
-            mail_timeout_ms, rcpt_timeout_ms, data_timeout_ms, content_timeout_ms, final_timeout_ms;
+            auth_timeout_ms, mail_timeout_ms, rcpt_timeout_ms, data_timeout_ms, content_timeout_ms,
+            final_timeout_ms;
         uint64_t content_min_rate; /* octets a second */
         uint64_t one_flight_max;   /* octets of content */
         int64_t race_delay_ms;     /* before the next address is tried beside the first */

@@ -18,6 +18,7 @@ struct config_destination {
     char *texts[DESTINATION_OPTIONS_MAX]; /* owned; NULL: not set here */
     struct next_hop next_hop;             /* owned when has_next_hop */
     bool has_next_hop;
+    char *secret;                         /* owned: what auth.secret_file holds; NULL: not set */
     char **tls_names;                     /* owned: those of settings.tls.names */
     struct destination_settings settings; /* by config_destinations_resolve() */
 };
@@ -56,6 +57,7 @@ static void destination_free(struct config_destination *destination)
     if (destination->has_next_hop)
         next_hop_fini(&destination->next_hop);
     config_tls_free_names(destination->tls_names);
+    auth_secret_free(destination->secret);
     free(destination->pattern);
     free(destination);
 }
@@ -164,7 +166,8 @@ struct config_destination *config_destinations_add(struct config_destinations *d
 
 static bool is_text(const struct config_option *option)
 {
-    return option->type == OPTION_TEXT || option->type == OPTION_NAMES;
+    return option->type == OPTION_TEXT || option->type == OPTION_NAMES ||
+           option->type == OPTION_USER || option->type == OPTION_SECRET_FILE;
 }
 
 static char **text_member(const struct config_option *option, struct destination_settings *settings)
@@ -187,7 +190,9 @@ bool config_destination_set(struct config_destination *destination,
         CHECK(destination->has_next_hop);
     }
     destination->texts[(size_t)(option - config_options) - first_option()] = mem_strdup(text);
-    return true;
+    if (option->type == OPTION_SECRET_FILE && *text)
+        destination->secret = auth_secret_read(text, why);
+    return option->type != OPTION_SECRET_FILE || !*text || destination->secret;
 }
 
 static void apply_text(const struct config_option *option, const char *text,
@@ -198,14 +203,18 @@ static void apply_text(const struct config_option *option, const char *text,
     CHECK(ok);
 }
 
+/* Texts of destinations belong to the section that set them: the default is nobody's. */
+static char no_text[] = "";
+
 static void make_base(const struct config *config, struct destination_settings *base)
 {
     *base = (struct destination_settings){.pattern = "",
                                           .tls = config->tls.all,
                                           .port = config->smtp.port,
-                                          .transcript = config->log.transcript};
+                                          .transcript = config->log.transcript,
+                                          .auth = {.user = no_text, .secret_file = no_text}};
     for (size_t i = first_option(); i < config_num_options; i++)
-        if (config_options[i].fallback)
+        if (config_options[i].fallback && !is_text(&config_options[i]))
             apply_text(&config_options[i], config_options[i].fallback, base);
 }
 
@@ -218,6 +227,8 @@ static void overlay(const struct config_destination *item, struct destination_se
             continue;
         if (is_text(&config_options[i])) {
             *text_member(&config_options[i], settings) = text;
+            if (config_options[i].type == OPTION_SECRET_FILE)
+                settings->auth.secret = item->secret;
             continue;
         }
         if (config_options[i].type == OPTION_NEXT_HOP)
@@ -281,8 +292,9 @@ static bool same_next_hop(const struct next_hop *a, const struct next_hop *b)
 static bool same_settings(const struct destination_settings *a,
                           const struct destination_settings *b)
 {
-    return config_tls_equal(&a->tls, &b->tls) && a->port == b->port &&
-           a->connections == b->connections && a->connections_initial == b->connections_initial &&
+    return config_tls_equal(&a->tls, &b->tls) && auth_settings_equal(&a->auth, &b->auth) &&
+           a->port == b->port && a->connections == b->connections &&
+           a->connections_initial == b->connections_initial &&
            a->max_deliveries == b->max_deliveries && a->max_recipients == b->max_recipients &&
            a->idle_ms == b->idle_ms && a->connection_lifetime_ms == b->connection_lifetime_ms &&
            a->transcript == b->transcript && same_next_hop(a->next_hop, b->next_hop);
@@ -329,6 +341,17 @@ void config_destinations_resolve(struct config_destinations *destinations,
         destinations->items[i]->settings.id = id_for(destinations, i);
         destinations->items[i]->settings.tls.identity = identity_for(destinations, i);
     }
+}
+
+const char *config_destinations_problem(const struct config_destinations *destinations, size_t i)
+{
+    const struct config_destination *item = destinations->items[i];
+    const struct auth_settings *auth = &item->settings.auth;
+    if (auth_is_wanted(auth) && !auth->secret)
+        return "has auth.user and no auth.secret_file, expected both";
+    return item->secret && !auth_is_wanted(auth)
+               ? "has auth.secret_file and no auth.user, expected both"
+               : NULL;
 }
 
 unsigned config_destinations_num_identities(const struct config_destinations *destinations)

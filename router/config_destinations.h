@@ -25,6 +25,8 @@ void config_destinations_resolve(struct config_destinations *destinations,
 const struct destination_settings *
 config_destinations_find(const struct config_destinations *destinations, const char *domain);
 /* At least 1: 0 is the identity of what no section changes. */
+/* After config_destinations_resolve(): what is wrong with the i-th section as a whole; NULL. */
+const char *config_destinations_problem(const struct config_destinations *destinations, size_t i);
 unsigned config_destinations_num_identities(const struct config_destinations *destinations);
 const struct tls_settings *
 config_destinations_identity(const struct config_destinations *destinations, unsigned identity);

@@ -218,6 +218,37 @@ static bool check_names(const char *text, char why[CONFIG_EXPECTED_MAX])
     return true;
 }
 
+static bool check_user(const char *text, char why[CONFIG_EXPECTED_MAX])
+{
+    for (; *text; text++) {
+        if (*text < 0x20 || *text > 0x7e) {
+            snprintf(why, CONFIG_EXPECTED_MAX, "is not understood, expected printable ASCII");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool store_mechanisms(const char *text, uint8_t *at, char why[CONFIG_EXPECTED_MAX])
+{
+    if (auth_mechanisms_parse(text, at))
+        return true;
+    snprintf(why, CONFIG_EXPECTED_MAX,
+             "is not understood, expected SCRAM-SHA-256, PLAIN or LOGIN with blanks between them");
+    return false;
+}
+
+static void print_mechanisms(uint8_t mechanisms, struct buffer *out)
+{
+    buffer_append_byte(out, '"');
+    for (const char *blank = ""; mechanisms; blank = " ") {
+        enum auth_mechanism best = auth_mechanism_best(mechanisms);
+        buffer_printf(out, "%s%s", blank, auth_mechanism_name(best));
+        mechanisms &= (uint8_t)~best;
+    }
+    buffer_append_byte(out, '"');
+}
+
 bool config_option_store(const struct config_option *option, const char *text, void *base,
                          char why[CONFIG_EXPECTED_MAX])
 {
@@ -225,6 +256,12 @@ bool config_option_store(const struct config_option *option, const char *text, v
     switch (option->type) {
     case OPTION_TEXT:
         return store_text(option, text, at, why);
+    case OPTION_USER:
+        return check_user(text, why) && store_text(option, text, at, why);
+    case OPTION_SECRET_FILE:
+        return store_text(option, text, at, why);
+    case OPTION_MECHANISMS:
+        return store_mechanisms(text, at, why);
     case OPTION_NAMES:
         return check_names(text, why) && store_text(option, text, at, why);
     case OPTION_TRUTH:
@@ -253,6 +290,8 @@ void config_option_print(const struct config_option *option, const void *base, s
     switch (option->type) {
     case OPTION_TEXT:
     case OPTION_NAMES:
+    case OPTION_USER:
+    case OPTION_SECRET_FILE:
         config_quote(*(char *const *)at, out);
         break;
     case OPTION_TRUTH:
@@ -273,6 +312,9 @@ void config_option_print(const struct config_option *option, const void *base, s
         break;
     case OPTION_CHOICE:
         config_quote(option->choices[load_number(at, option->width)], out);
+        break;
+    case OPTION_MECHANISMS:
+        print_mechanisms(*(const uint8_t *)at, out);
         break;
     case OPTION_NEXT_HOP:
     case OPTION_SERVERS:

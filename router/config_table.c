@@ -22,6 +22,7 @@ static const char *const levels[] = {"none", "may",       "encrypt", "verify", "
 static const char *const on_failures[] = {"defer", "plaintext-next", "plaintext-now", NULL};
 static const char *const versions[] = {"1.0", "1.1", "1.2", "1.3", NULL};
 static const char *const scopes[] = {"address", "host", "site", NULL};
+static const char *const unverifieds[] = {"false", "true", "plaintext", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
 static const char later_levels[] = "sts"; /* its policies are not looked up yet */
 static const char later_any[] = "*";      /* any text but the default */
@@ -99,6 +100,7 @@ const struct config_option config_options[] = {
     {"smtp", "banner_timeout", OPTION_DURATION, AT(smtp.banner_timeout_ms), 10, MS(3600), "60s", NULL, NULL, "For the 220 greeting."},
     {"smtp", "ehlo_timeout", OPTION_DURATION, AT(smtp.ehlo_timeout_ms), 10, MS(3600), "60s", NULL, NULL, "For the reply to EHLO or HELO."},
     {"smtp", "starttls_timeout", OPTION_DURATION, AT(smtp.starttls_timeout_ms), 10, MS(3600), "30s", NULL, NULL, "For the reply to STARTTLS and for the handshake, each."},
+    {"smtp", "auth_timeout", OPTION_DURATION, AT(smtp.auth_timeout_ms), 10, MS(3600), "60s", NULL, NULL, "For each reply to AUTH and to the answers of its exchange."},
     {"smtp", "mail_timeout", OPTION_DURATION, AT(smtp.mail_timeout_ms), 10, MS(3600), "300s", NULL, NULL, "For the reply to MAIL."},
     {"smtp", "rcpt_timeout", OPTION_DURATION, AT(smtp.rcpt_timeout_ms), 10, MS(3600), "300s", NULL, NULL, "For the reply to RCPT."},
     {"smtp", "data_timeout", OPTION_DURATION, AT(smtp.data_timeout_ms), 10, MS(3600), "120s", NULL, NULL, "For the 354 to DATA."},
@@ -194,6 +196,15 @@ const struct config_option config_options[] = {
      "How long a connection is used."},
     {"destination", "transcript", OPTION_TRUTH, OF(transcript), 0, 0, NULL, NULL, NULL,
      "Whether its sessions are written down; log.transcript unless set."},
+
+    {"destination.auth", "user", OPTION_USER, OF(auth.user), 0, AUTH_USER_MAX, "", NULL, NULL,
+     "Who we are to the next hop: AUTH (RFC 4954) before mail is sent. Empty: no AUTH. docs/auth.md has the rules."},
+    {"destination.auth", "secret_file", OPTION_SECRET_FILE, OF(auth.secret_file), 0, PATH_LEN_MAX, "", NULL, NULL,
+     "A file whose one line is the secret. It belongs to root or to the user that sluice runs as, and is open to nobody else."},
+    {"destination.auth", "mechanisms", OPTION_MECHANISMS, OF(auth.mechanisms), 0, 0, "SCRAM-SHA-256 PLAIN LOGIN", NULL, NULL,
+     "What may be used, with blanks between them; of those that the host offers the first of SCRAM-SHA-256, PLAIN, LOGIN is."},
+    {"destination.auth", "allow_unverified", OPTION_CHOICE, OF(auth.allow_unverified), 0, 0, "false", unverifieds, NULL,
+     "false: AUTH only over TLS whose certificate is checked (verify, dane, sts). true: over any TLS, whoever answers. plaintext: even without TLS."},
 
     {"destination.tls", "level", OPTION_CHOICE, OF(tls.level), 0, 0, NULL, levels, later_levels,
      "As tls.level, which holds unless this is set."},

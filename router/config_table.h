@@ -8,15 +8,18 @@
 #include "router/config.h"
 
 enum option_type {
-    OPTION_TEXT,     /* char *, owned; min and max bound its length */
-    OPTION_TRUTH,    /* bool */
-    OPTION_NUMBER,   /* unsigned integer of any width */
-    OPTION_SIZE,     /* the same, in octets */
-    OPTION_DURATION, /* int64_t, milliseconds */
-    OPTION_CHOICE,   /* an enum, or a bool: the index in choices */
-    OPTION_SERVERS,  /* dns.servers: a list of addresses */
-    OPTION_NEXT_HOP, /* const struct next_hop *: kept by config_destinations.c */
-    OPTION_NAMES     /* char *: domain names with blanks between them; as OPTION_TEXT */
+    OPTION_TEXT,        /* char *, owned; min and max bound its length */
+    OPTION_TRUTH,       /* bool */
+    OPTION_NUMBER,      /* unsigned integer of any width */
+    OPTION_SIZE,        /* the same, in octets */
+    OPTION_DURATION,    /* int64_t, milliseconds */
+    OPTION_CHOICE,      /* an enum, or a bool: the index in choices */
+    OPTION_SERVERS,     /* dns.servers: a list of addresses */
+    OPTION_NEXT_HOP,    /* const struct next_hop *: kept by config_destinations.c */
+    OPTION_USER,        /* char *: printable ASCII */
+    OPTION_SECRET_FILE, /* char *: a path; the file is read by config_destinations.c */
+    OPTION_MECHANISMS,  /* uint8_t: bits of enum auth_mechanism */
+    OPTION_NAMES        /* char *: domain names with blanks between them; as OPTION_TEXT */
 };
 
 struct config_option {

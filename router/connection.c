@@ -203,6 +203,7 @@ void connection_use_socket(struct connection *connection, int fd)
     connection->transcribes = transcribes;
     if (transcribes)
         transcript_init(&connection->transcript, connection->label, clock_wall_us(), loop->now_us);
+    const struct auth_settings *auth = &connection->site->settings->auth;
     struct smtp_session_params params = {
         .helo_name = services->config->hostname,
         .transport = connection->route->transport,
@@ -210,6 +211,8 @@ void connection_use_socket(struct connection *connection, int fd)
         .require_tls = connection->requirement.mandatory,
         .is_wrapped = connection->requirement.wrapper,
         .requiretls = connection->requirement.require_tls,
+        .auth = auth_is_wanted(auth) ? auth : NULL,
+        .auth_verified = connection->requirement.checks != 0,
         .config = services->config,
         .on_line = transcribes ? on_line : NULL,
         .on_line_ctx = connection,

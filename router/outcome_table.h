@@ -21,6 +21,9 @@ enum trouble {
     TROUBLE_TLS_POLICY,        /* the host must not be used for this delivery now */
     TROUBLE_NO_REQUIRETLS,     /* permanent if no host has it: 5.7.30 (RFC 8689 4.2.1) */
     TROUBLE_REQUIRETLS_FAILED, /* no TLS that the message could go through: 5.7.10 */
+    TROUBLE_AUTH_UNPROTECTED,  /* the session may not see the secret: 4.7.11 */
+    TROUBLE_AUTH_NOT_OFFERED,  /* no mechanism that we may use: 4.7.4 */
+    TROUBLE_AUTH_FAILED,       /* the server's side of it is wrong: 4.7.0 */
     TROUBLE_NO_SMTPUTF8,       /* permanent if no host has it: 5.6.7 */
     TROUBLE_TOO_LARGE,         /* over the advertised SIZE: 5.3.4 */
     TROUBLE_FILE_GONE,

@@ -10,6 +10,7 @@ enum smtp_state {
     SMTP_STATE_HELLO,    /* EHLO, HELO or LHLO is out */
     SMTP_STATE_STARTTLS,
     SMTP_STATE_TLS, /* the connection shakes hands */
+    SMTP_STATE_AUTH,
     SMTP_STATE_IDLE,
     SMTP_STATE_ENVELOPE, /* MAIL, RCPT, DATA */
     SMTP_STATE_BODY,     /* 354 was read or BDAT is said, the content's end has not left */
@@ -25,6 +26,7 @@ enum smtp_command {
     SMTP_HELO,
     SMTP_LHLO,
     SMTP_STARTTLS,
+    SMTP_AUTH, /* and each answer to a challenge */
     SMTP_RSET,
     SMTP_MAIL,
     SMTP_RCPT,
@@ -72,6 +74,9 @@ void smtp_send(struct smtp_session *session, struct smtp_turn *turn, enum smtp_c
 /* The end of the connection's use, for whatever reason: tells the recipients or session->failure,
  * as smtp_session_trouble() says. */
 void smtp_give_up(struct smtp_session *session, const struct outcome *outcome, enum blame blame);
+/* QUIT, and the end: a host that speaks SMTP but will not do. */
+void smtp_leave_host(struct smtp_session *session, const struct outcome *outcome,
+                     struct smtp_turn *turn);
 static inline bool smtp_reply_is_refusal(const struct smtp_session *session)
 {
     return session->parser.reply.code >= 400;

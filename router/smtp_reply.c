@@ -3,6 +3,8 @@
  * and the outcome table do. */
 #include "router/smtp_reply.h"
 
+#include "router/auth_settings.h"
+
 enum { CODE_LEN = 3, ENHANCED_PART_MAX = 255, SMTP_LIMIT_MAX = 999999 };
 
 void smtp_reply_parser_init(struct smtp_reply_parser *parser)
@@ -235,6 +237,16 @@ static void take_limits(struct smtp_capabilities *capabilities, struct bytes tex
     }
 }
 
+/* "AUTH PLAIN LOGIN" (RFC 4954 3), or "AUTH=LOGIN", as it was before there was an RFC. */
+static void take_auth(struct smtp_capabilities *capabilities, struct bytes text)
+{
+    while (text.len) {
+        struct bytes word = bytes_first(text, bytes_find(text, ' '));
+        text = bytes_from(text, word.len + 1);
+        capabilities->auth |= auth_mechanism_parse(word);
+    }
+}
+
 void smtp_capabilities_line(struct smtp_capabilities *capabilities, unsigned line,
                             struct bytes text)
 {
@@ -258,6 +270,8 @@ void smtp_capabilities_line(struct smtp_capabilities *capabilities, unsigned lin
         return;
     }
     struct bytes keyword = bytes_first(text, bytes_find(text, ' '));
+    if (bytes_equal_nocase(keyword, bytes_of("AUTH")) || bytes_starts_nocase(keyword, "AUTH="))
+        take_auth(capabilities, bytes_from(text, strlen("AUTH=")));
     if (bytes_equal_nocase(keyword, bytes_of("LIMITS")))
         take_limits(capabilities, bytes_from(text, keyword.len));
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++) {

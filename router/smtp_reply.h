@@ -26,6 +26,7 @@ struct smtp_reply {
 /* What EHLO told. Reset by smtp_capabilities_init(). */
 struct smtp_capabilities {
     bool starttls, pipelining, size, eight_bit, smtputf8, enhanced_codes, chunking, dsn, requiretls;
+    uint8_t auth;      /* bits of enum auth_mechanism: those that we speak */
     uint64_t size_max; /* 0: no limit told */
     /* LIMITS (RFC 9422); 0: none told. Transactions a session, RCPT commands a transaction,
      * recipient domains a session. */

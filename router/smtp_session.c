@@ -1,8 +1,9 @@
 /* A session's life around its transactions: banner, EHLO, STARTTLS, idle, QUIT, and its end.
  * It never touches a socket or a clock, and knows no recipient: smtp_transaction.c does. */
 #include "base/check.h"
-#include "router/smtp_machine.h"
+#include "router/smtp_auth.h"
 
+#include <openssl/mem.h>
 #include <stdio.h>
 
 static void on_banner(struct smtp_session *session, const struct smtp_expected *expected,
@@ -20,6 +21,7 @@ const struct smtp_command_row smtp_commands[NUM_SMTP_COMMANDS] = {
     [SMTP_HELO] = {"HELO", PHASE_EHLO, 2, LIMIT(ehlo), on_hello},
     [SMTP_LHLO] = {"LHLO", PHASE_EHLO, 2, LIMIT(ehlo), on_hello},
     [SMTP_STARTTLS] = {"STARTTLS", PHASE_STARTTLS, 2, LIMIT(starttls), on_starttls},
+    [SMTP_AUTH] = {"AUTH", PHASE_AUTH, 0, LIMIT(auth), smtp_on_auth},
     [SMTP_RSET] = {"RSET", PHASE_MAIL, 2, LIMIT(mail), smtp_on_rset},
     [SMTP_MAIL] = {"MAIL", PHASE_MAIL, 2, LIMIT(mail), smtp_on_mail},
     [SMTP_RCPT] = {"RCPT", PHASE_RCPT, 2, LIMIT(rcpt), smtp_on_rcpt},
@@ -35,9 +37,10 @@ static const struct {
 } states[NUM_SMTP_STATES] = {
 #define TO(name) (1u << SMTP_STATE_##name)
     [SMTP_STATE_GREETING] = {SMTP_WANT_READ, TO(HELLO) | TO(CLOSED)},
-    [SMTP_STATE_HELLO] = {SMTP_WANT_READ, TO(STARTTLS) | TO(IDLE) | TO(CLOSED)},
-    [SMTP_STATE_STARTTLS] = {SMTP_WANT_READ, TO(TLS) | TO(IDLE) | TO(CLOSED)},
+    [SMTP_STATE_HELLO] = {SMTP_WANT_READ, TO(STARTTLS) | TO(AUTH) | TO(IDLE) | TO(CLOSED)},
+    [SMTP_STATE_STARTTLS] = {SMTP_WANT_READ, TO(TLS) | TO(AUTH) | TO(IDLE) | TO(CLOSED)},
     [SMTP_STATE_TLS] = {SMTP_WANT_TLS, TO(HELLO) | TO(CLOSED)},
+    [SMTP_STATE_AUTH] = {SMTP_WANT_READ, TO(IDLE) | TO(CLOSED)},
     [SMTP_STATE_IDLE] = {SMTP_WANT_IDLE, TO(ENVELOPE) | TO(CLOSED)},
     [SMTP_STATE_ENVELOPE] = {SMTP_WANT_READ, TO(BODY) | TO(LONE_DOT) | TO(IDLE) | TO(CLOSED)},
     [SMTP_STATE_BODY] = {SMTP_WANT_BODY, TO(FINAL) | TO(CLOSED)},
@@ -76,6 +79,7 @@ void smtp_session_init(struct smtp_session *session, const struct smtp_session_p
 void smtp_session_fini(struct smtp_session *session)
 {
     smtp_transaction_fini(session);
+    smtp_auth_fini(session);
 }
 
 static const struct smtp_expected *front(const struct smtp_session *session)
@@ -134,10 +138,14 @@ void smtp_send(struct smtp_session *session, struct smtp_turn *turn, enum smtp_c
     va_start(args, format);
     int len = vsnprintf(line, sizeof line - 2, format, args);
     va_end(args);
-    CHECK(len > 0 && (size_t)len < sizeof line - 2);
+    /* Only the last answer of AUTH may be empty. */
+    CHECK((len > 0 || command == SMTP_AUTH) && (size_t)len < sizeof line - 2);
     tell_line(session, '>', bytes_make(line, (size_t)len));
     memcpy(line + len, "\r\n", 2);
-    if (!buffer_append(turn->out, line, (size_t)len + 2)) {
+    bool fits = buffer_append(turn->out, line, (size_t)len + 2);
+    if (command == SMTP_AUTH)
+        OPENSSL_cleanse(line, (size_t)len);
+    if (!fits) {
         /* The peer answered commands that have not left yet. */
         smtp_session_trouble(session, TROUBLE_BROKEN_REPLY, "replies before their commands");
         return;
@@ -151,9 +159,8 @@ static void say_quit(struct smtp_session *session, struct buffer *out)
         tell_line(session, '>', bytes_of("QUIT"));
 }
 
-/* Leaves a host that speaks SMTP but will not do, politely. */
-static void leave_host(struct smtp_session *session, const struct outcome *outcome,
-                       struct smtp_turn *turn)
+void smtp_leave_host(struct smtp_session *session, const struct outcome *outcome,
+                     struct smtp_turn *turn)
 {
     say_quit(session, turn->out);
     smtp_give_up(session, outcome, BLAME_HOST);
@@ -163,7 +170,7 @@ static void leave_refusing_host(struct smtp_session *session, enum outcome_phase
                                 struct smtp_turn *turn)
 {
     struct outcome outcome = outcome_from_reply(phase, &session->parser.reply);
-    leave_host(session, &outcome, turn);
+    smtp_leave_host(session, &outcome, turn);
 }
 
 static void say_hello(struct smtp_session *session, enum smtp_command command,
@@ -194,7 +201,16 @@ static void leave_without_tls(struct smtp_session *session, enum trouble trouble
                               const char *detail, struct smtp_turn *turn)
 {
     struct outcome outcome = outcome_from_trouble(PHASE_STARTTLS, trouble, detail);
-    leave_host(session, &outcome, turn);
+    smtp_leave_host(session, &outcome, turn);
+}
+
+/* As protected as it will be. */
+static void become_ready(struct smtp_session *session, struct smtp_turn *turn)
+{
+    if (session->params.auth)
+        smtp_auth_begin(session, turn);
+    else
+        smtp_enter(session, SMTP_STATE_IDLE);
 }
 
 /* Whether to encrypt now; leaves the host when that is required and cannot be had. */
@@ -202,7 +218,7 @@ static void after_hello(struct smtp_session *session, struct smtp_turn *turn)
 {
     bool wants = session->params.want_tls || session->params.require_tls;
     if (session->tls_active || !wants) {
-        smtp_enter(session, SMTP_STATE_IDLE);
+        become_ready(session, turn);
     } else if (session->capabilities.starttls) {
         smtp_enter(session, SMTP_STATE_STARTTLS);
         smtp_send(session, turn, SMTP_STARTTLS, 0, "STARTTLS");
@@ -211,7 +227,7 @@ static void after_hello(struct smtp_session *session, struct smtp_turn *turn)
     } else if (session->params.require_tls) {
         leave_without_tls(session, TROUBLE_TLS_NOT_OFFERED, NULL, turn);
     } else {
-        smtp_enter(session, SMTP_STATE_IDLE);
+        become_ready(session, turn);
     }
 }
 
@@ -248,7 +264,7 @@ static void on_starttls(struct smtp_session *session, const struct smtp_expected
     else if (session->params.require_tls)
         leave_refusing_host(session, PHASE_STARTTLS, turn);
     else
-        smtp_enter(session, SMTP_STATE_IDLE);
+        become_ready(session, turn);
 }
 
 enum smtp_want smtp_session_tls_done(struct smtp_session *session, struct buffer *out,
@@ -366,6 +382,8 @@ static void on_reply_line(void *ctx, unsigned number, struct bytes line)
     tell_line(session, '<', line);
     if (session->state == SMTP_STATE_HELLO)
         smtp_capabilities_line(&session->capabilities, number, smtp_reply_line_text(line));
+    else if (session->state == SMTP_STATE_AUTH)
+        smtp_auth_hear(session, number, smtp_reply_line_text(line));
 }
 
 static bool listens(const struct smtp_session *session)

@@ -5,13 +5,14 @@
  * command sent pushes a row on a bounded FIFO of expected replies, every reply pops one. A reply
  * with an empty FIFO, or octets left over when TLS is wanted, is a violation.
  *
- *   init ─▶ READ (banner) ─▶ READ (EHLO) ─▶ [TLS ─▶ tls_done ─▶ READ (EHLO)] ─▶ IDLE
+ *   init ─▶ READ (banner) ─▶ READ (EHLO) ─▶ [TLS ─▶ tls_done ─▶ READ (EHLO)] ─▶ [AUTH] ─▶ IDLE
  *   IDLE ─ begin ─▶ READ ... BODY (pull content) ... READ (final) ─▶ IDLE (transaction done)
  *   any state ─▶ CLOSE
  */
 #ifndef SLUICE_ROUTER_SMTP_SESSION_H
 #define SLUICE_ROUTER_SMTP_SESSION_H
 
+#include "router/auth_settings.h"
 #include "router/delivery.h"
 #include "router/outcome_table.h"
 #include "router/smtp_reply.h"
@@ -34,8 +35,10 @@ struct smtp_session_params {
     bool want_tls;    /* STARTTLS where offered */
     bool require_tls; /* not offered or refused: CLOSE with the failure */
     bool requiretls;  /* with require_tls: for good, as far as that is (RFC 8689 4.2.1) */
-    bool is_wrapped;  /* TLS is active before the greeting */
-    const struct config *config; /* borrowed: time limits */
+    const struct auth_settings *auth; /* borrowed; NULL: no AUTH */
+    bool auth_verified;               /* under TLS: the certificate is checked */
+    bool is_wrapped;                  /* TLS is active before the greeting */
+    const struct config *config;      /* borrowed: time limits */
     /* For the transcript: each line sent or received, without CRLF, secrets masked; may be NULL.
      * Content is reported once as
      * "[content, N octets]". */
@@ -76,7 +79,8 @@ struct smtp_session {
     uint32_t num_mails;        /* MAIL commands sent, for MAILMAX */
     uint64_t domains[SMTP_DOMAINS_MAX]; /* hashes of recipient domains, for RCPTDOMAINMAX */
     unsigned num_domains;
-    int64_t last_heard_ms; /* when the peer spoke last */
+    struct smtp_auth *auth; /* owned, private to smtp_auth.c: the exchange under way; NULL */
+    int64_t last_heard_ms;  /* when the peer spoke last */
     /* The transaction under way (smtp_transaction.c). */
     struct delivery *delivery; /* borrowed; NULL when idle */
     int content_fd;            /* borrowed; -1: content is in memory */

@@ -35,6 +35,7 @@ struct dialogue {
     uint32_t num_deliveries; /* one after the other on the session; 0: as 1 */
     bool lmtp, want_tls, require_tls;
     bool requiretls; /* of the message, and so of the session */
+    const struct auth_settings *auth;
     /* says: the whole line; "+line": only sent when pipelining; "-line": only when not. NULL for
      * the greeting, which answers nothing. A reply may be several lines, or end with LOST. */
     struct {
@@ -247,6 +248,7 @@ static inline void play_dialogue(const struct dialogue *dialogue, bool pipelinin
         .want_tls = dialogue->want_tls,
         .require_tls = dialogue->require_tls || dialogue->requiretls,
         .requiretls = dialogue->requiretls,
+        .auth = dialogue->auth,
         .config = &play.fixture.config,
     };
     smtp_session_init(&play.session, &params, 0);

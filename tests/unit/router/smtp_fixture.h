@@ -21,6 +21,7 @@ static inline void fixture_init(struct smtp_fixture *fixture, uint32_t num_recip
     fixture->config.smtp.banner_timeout_ms = 1000;
     fixture->config.smtp.ehlo_timeout_ms = 2000;
     fixture->config.smtp.starttls_timeout_ms = 3000;
+    fixture->config.smtp.auth_timeout_ms = 3500;
     fixture->config.smtp.mail_timeout_ms = 4000;
     fixture->config.smtp.rcpt_timeout_ms = 5000;
     fixture->config.smtp.data_timeout_ms = 6000;

@@ -1,6 +1,7 @@
 /* Rules of replies and EHLO keywords: what is a reply, what is kept of it, and that it does not
  * matter where it was split. */
 #include "base/memory.h"
+#include "router/auth_settings.h"
 #include "router/smtp_reply.h"
 
 /* cmocka.h wants the three before it. */
@@ -252,6 +253,11 @@ static void keywords_are_told_by_whole_words_in_any_case(void **state)
         {"CHUNKING", {.chunking = true}},
         {"DSN", {.dsn = true}},
         {"RequireTLS", {.requiretls = true}},
+        {"AUTH PLAIN  login CRAM-MD5", {.auth = AUTH_PLAIN | AUTH_LOGIN}},
+        {"AUTH=LOGIN", {.auth = AUTH_LOGIN}},
+        {"AUTH=PLAIN SCRAM-SHA-256", {.auth = AUTH_PLAIN | AUTH_SCRAM_SHA_256}},
+        {"AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1", {0}},
+        {"AUTHOR PLAIN", {0}},
         {"SIZE", {.size = true}},
         {"SIZE 0", {.size = true}},
         {"SIZE 35882577", {.size = true, .size_max = 35882577}},
