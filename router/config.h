@@ -59,6 +59,7 @@ struct config {
     char *hostname; /* ours: EHLO, Received, DSN */
     char *spool;
     unsigned workers; /* resolved: at least 1 */
+    bool core_dumps;
     struct {
         int64_t settle_ms;
         int64_t scan_interval_ms;
@@ -102,6 +103,7 @@ struct config {
         int64_t broken_lifetime_ms; /* memory of hosts whose TLS is broken */
         struct session_cache_options cache;
         char *cache_file; /* "" none */
+        int64_t cache_save_interval_ms;
     } tls;
     struct retry_policy retry;
     struct {

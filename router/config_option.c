@@ -135,11 +135,6 @@ static bool store_text(const struct config_option *option, const char *text, voi
                        char why[CONFIG_EXPECTED_MAX])
 {
     size_t len = strlen(text);
-    if (option->later && strcmp(text, option->fallback) != 0) {
-        snprintf(why, CONFIG_EXPECTED_MAX, "is not available yet, expected \"%s\"",
-                 option->fallback);
-        return false;
-    }
     if (len < (size_t)option->min || len > (size_t)option->max) {
         snprintf(why, CONFIG_EXPECTED_MAX,
                  "is %s, expected %" PRId64 " to %" PRId64 " octets of text",

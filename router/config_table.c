@@ -25,7 +25,6 @@ static const char *const scopes[] = {"address", "host", "site", NULL};
 static const char *const unverifieds[] = {"false", "true", "plaintext", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
 static const char later_levels[] = "sts"; /* its policies are not looked up yet */
-static const char later_any[] = "*";      /* any text but the default */
 
 /* clang-format off */
 const struct config_option config_options[] = {
@@ -35,6 +34,8 @@ const struct config_option config_options[] = {
      "The spool folder; see docs/spool.md for what lies in it."},
     {"", "workers", OPTION_NUMBER, AT(workers), 0, 1024, "0", NULL, NULL,
      "Threads that deliver. 0: one per core that the process may use."},
+    {"", "core_dumps", OPTION_TRUTH, AT(core_dumps), 0, 0, "false", NULL, NULL,
+     "Whether a crash may leave a core dump and debuggers of our own user may look in: there are messages, private keys and TLS sessions in it."},
 
     {"pickup", "settle", OPTION_DURATION, AT(pickup.settle_ms), 0, MS(3600), "2s", NULL, NULL,
      "How long a file that a scan finds must have been still before it is taken."},
@@ -154,8 +155,10 @@ const struct config_option config_options[] = {
      "Memory that they take, as estimated (docs/tls.md); 0: as much as entries allow."},
     {"tls.session_cache", "stripes", OPTION_NUMBER, AT(tls.cache.stripes), 1, 1024, "16", NULL, NULL,
      "Parts of the cache, each with a lock of its own; a power of two."},
-    {"tls.session_cache", "file", OPTION_TEXT, AT(tls.cache_file), 0, PATH_LEN_MAX, "", NULL, later_any,
-     "Where the cache is kept between runs. Not available yet: only empty, which is nowhere."},
+    {"tls.session_cache", "file", OPTION_TEXT, AT(tls.cache_file), 0, PATH_LEN_MAX, "", NULL, NULL,
+     "Where the cache is kept between runs, a file of mode 0600 in a folder that we may write to. Empty: nowhere."},
+    {"tls.session_cache", "save_interval", OPTION_DURATION, AT(tls.cache_save_interval_ms), 0, DAYS(7), "5m", NULL, NULL,
+     "How often the file is written while we run; 0s: only at the end."},
 
     {"retry", "minimum", OPTION_DURATION, AT(retry.minimum_ms), 100, DAYS(7), "5m", NULL, NULL,
      "The wait after the first failed attempt; it doubles with each. Also how long a host whose TLS fails is not spoken to in plaintext under tls.level may."},

@@ -5,6 +5,7 @@
  *   session cache stripe             tls/session_cache.c  nothing else is taken under it
  *   memory of broken hosts           tls/broken_hosts.c   nothing else is taken under it
  *   journal's segment change         queue/journal*.c     when a segment is full; journal thread
+ *   session saver                    router/session_saver.c  nothing else is taken under it
  *   board of pauses                  router/pauses.c      nothing else is taken under it
  *
  * No thread ever holds two of them. All else that crosses threads goes through mailboxes. */

@@ -8,6 +8,7 @@
 #include "router/control_command.h"
 #include "router/dispatcher.h"
 #include "router/recovery.h"
+#include "router/session_saver.h"
 #include "router/termination.h"
 #include "router/tls_cache_table.h"
 #include "router/transcript.h"
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -33,6 +35,7 @@ struct router {
     struct tls_context **tls_contexts; /* owned array of owned contexts, one per identity */
     struct commit_gate commit_gate;
     struct session_cache *session_cache;
+    struct session_saver session_saver;
     struct tls_broken_hosts *broken_hosts;
     struct resolver *resolver;
     struct site_pool *site_pool;
@@ -140,6 +143,8 @@ static int open_tls(struct router *router)
         }
     }
     router->session_cache = session_cache_new(&router->config->tls.cache);
+    session_saver_init(&router->session_saver, router->session_cache, router->config,
+                       router->tls_contexts[0]->ssl_ctx);
     router->broken_hosts =
         tls_broken_hosts_new(BROKEN_HOSTS_MAX, router->config->tls.broken_lifetime_ms);
     return 0;
@@ -246,7 +251,8 @@ static bool start_threads(struct router *router)
     for (unsigned i = 0; i < router->config->workers; i++)
         if (!worker_start(&router->workers[i]))
             return false;
-    return journal_thread_start(&router->journal_thread) && dispatcher_start(router->dispatcher) &&
+    return session_saver_start(&router->session_saver) &&
+           journal_thread_start(&router->journal_thread) && dispatcher_start(router->dispatcher) &&
            pickup_start(router->pickup) && (!router->control || control_start(router->control));
 }
 
@@ -340,6 +346,7 @@ static void release(struct router *router)
     control_free(router->control);
     if (router->journal)
         journal_close(router->journal);
+    session_saver_fini(&router->session_saver);
     if (router->session_cache)
         session_cache_free(router->session_cache);
     if (router->broken_hosts)
@@ -368,6 +375,7 @@ static int stop(struct router *router)
     resolver_stop(router->resolver);
     if (router->control)
         control_stop(router->control);
+    session_saver_stop(&router->session_saver);
     log_stop();
     report_session_cache(router);
     const struct table *table = &router->dispatcher->table;
@@ -389,6 +397,9 @@ int router_run(const struct router_options *options)
 {
     struct router router = {.options = options, .config = options->config};
     raise_fd_limit();
+    /* The limit of core files does not hold for programs that the kernel pipes dumps into. */
+    if (!options->config->core_dumps)
+        prctl(PR_SET_DUMPABLE, 0);
     if (!take_signals(&router)) {
         log_error("signals: %s", strerror(errno));
         return EX_OSERR;

@@ -10,6 +10,7 @@
 /* What jemalloc gives for an SSL_SESSION without ticket and certificates, with the list of the
  * latter, and for the slot: measured by session_memory_test, see docs/tls.md. */
 enum { SESSION_OWN_LEN = 700, CERTIFICATE_OWN_LEN = 80 };
+enum { CLOCK_SLACK_MS = 60 * 1000 };
 
 static void drop_at(struct session_ring *ring, struct session_slot **at,
                     struct session_slot **out_dropped)
@@ -51,7 +52,9 @@ struct session_slot *session_slot_restore(SSL_SESSION *session, int64_t stored_m
      * was stored. */
     int64_t ends_ms =
         earlier(stored_ms + (int64_t)SSL_SESSION_get_timeout(session) * 1000, verified_until_ms);
-    if (!SSL_SESSION_is_resumable(session) || ends_ms <= now_ms || stored_ms > now_ms) {
+    /* From the future: the clock was set back, and it would be kept for too long. */
+    if (!SSL_SESSION_is_resumable(session) || ends_ms <= now_ms ||
+        stored_ms > now_ms + CLOCK_SLACK_MS) {
         SSL_SESSION_free(session);
         return NULL;
     }

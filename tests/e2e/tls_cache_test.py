@@ -1,5 +1,7 @@
 """`sluice tls-cache` against receivers whose tickets behave in different ways."""
 import json
+import os
+import re
 import subprocess
 
 from harness import Router, Sink, message, program, wait_for
@@ -97,4 +99,92 @@ def test_each_destination_has_its_own_settings(tmp_path):
         assert totals["evicted"] > 0 and totals["evictions"] > totals["evicted"]
         assert totals["avoidable"] >= totals["evicted"] and totals["cpu_avoidable"] > 0
         assert 0 < totals["bytes"] < 10000
+        router.stop()
+
+
+def persistent(tmp_path, sink, **cache):
+    return Router(tmp_path, {
+        "workers": 1, "pickup": {"settle": "0s"}, "log": {"level": "debug"},
+        "tls": {"session_cache": {"file": str(tmp_path / "sessions"), **cache}},
+        'destination "*"': {"next_hop": sink.next_hop, "connections": 1, "max_deliveries": 1}})
+
+
+def send(router, count, ident):
+    for i in range(count):
+        router.spool.drop(f"{ident}{i}", message(["a@x.test"], ident=f"{ident}{i}"))
+    result = router.drain()
+    assert result.code == 0 and len(result.events("delivered")) == count
+    return sum(e["tls"]["resumed"] for e in result.events("delivered")), result.stderr
+
+
+def test_a_restart_costs_no_full_handshake(tmp_path):
+    with Sink(tmp_path / "sink", "tls=1.3") as sink:
+        router = persistent(tmp_path, sink)
+        assert send(router, 5, "first")[0] == 4
+        assert (tmp_path / "sessions").stat().st_mode & 0o7777 == 0o600
+        resumed, words = send(router, 5, "second")
+        assert resumed == 5
+        assert re.search(r"TLS session cache: [1-9]\d* sessions of 1 destinations read from .*, 0 left out", words)
+        # What is checked or offered is in the key: nothing that was made before is used.
+        router.config["tls"]["groups"] = "P-256"
+        resumed, words = send(router, 5, "third")
+        assert resumed == 4
+        counts = sink.stop()["total"]
+        assert (counts["handshakes_full"], counts["handshakes_resumed"]) == (2, 13), counts
+
+
+def test_the_file_is_written_at_intervals(tmp_path):
+    with Sink(tmp_path / "sink", "tls=1.3") as sink:
+        router = persistent(tmp_path, sink, save_interval="1s")
+        router.start()
+        router.spool.drop("one", message(["a@x.test"], ident="one"))
+        wait_for(lambda: "1 destinations saved to" in router.process.stderr(), "a save")
+        router.kill()
+        assert send(router, 3, "later")[0] == 3
+
+
+def test_a_file_that_others_may_have_seen_is_not_read(tmp_path):
+    path = tmp_path / "sessions"
+    with Sink(tmp_path / "sink", "tls=1.3") as sink:
+        router = persistent(tmp_path, sink)
+        assert send(router, 2, "first")[0] == 1
+        path.chmod(0o644)
+        resumed, words = send(router, 2, "mode")
+        assert resumed == 1 and "expected mode 0600" in words and "begins empty" in words
+        assert path.stat().st_mode & 0o7777 == 0o600
+        os.chown(path, 65534, -1)
+        resumed, words = send(router, 2, "owner")
+        assert resumed == 1 and "belongs to another user" in words
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        resumed, words = send(router, 2, "damaged")
+        assert resumed == 1 and "is damaged" in words
+        path.write_bytes(path.read_bytes()[:11] + b"\xff")
+        resumed, words = send(router, 2, "version")
+        assert resumed == 1 and "another version" in words
+        # No folder: a warning at the end, and the mail is delivered all the same.
+        router.config["tls"]["session_cache"]["file"] = str(tmp_path / "none" / "sessions")
+        resumed, words = send(router, 2, "folder")
+        assert resumed == 1 and "cannot be saved" in words
+
+
+class Tracer(Router):
+    """Without the capability to look into every process; what may not be dumped may then not be looked into."""
+    PREFIX = ["setpriv", "--bounding-set", "-sys_ptrace"] if os.geteuid() == 0 else []
+
+    def command(self, *arguments):
+        return [*self.PREFIX, *super().command(*arguments)]
+
+    def may_be_dumped(self):
+        return subprocess.run([*self.PREFIX, "readlink", f"/proc/{self.process.pid}/fd/0"],
+                              capture_output=True, timeout=60).returncode == 0
+
+
+def test_leaves_no_core_dump_unless_it_is_allowed(tmp_path):
+    for allowed in (False, True):
+        router = Tracer(tmp_path / str(allowed), {"core_dumps": allowed})
+        router.start()
+        wait_for((router.spool.path / "control").exists, "the control socket")
+        assert router.may_be_dumped() == allowed
+        assert tls_cache(router)[0] == 0
         router.stop()

@@ -226,7 +226,6 @@ static void what_is_wrong_is_told_with_file_line_and_what_was_expected(void **st
         {"queue { durability = \"often\" }", "test.conf:1: ", "unknown", "\"strict\""},
         {"tls { level = \"dan\" }", "test.conf:1: ", "unknown", "\"encrypt\""},
         {"tls { level = \"\" }", "test.conf:1: ", "unknown", "\"encrypt\""},
-        {"tls { session_cache { file = \"/x\" } }", "test.conf:1: ", "not available yet", "\"\""},
         {"tls { session_cache { stripes = 12 } }", "test.conf:1: ", "power of two", "1, 2, 4"},
         {"dns { allow_local = maybe }", "test.conf:1: ", "not understood", "true or false"},
         {"dns { servers = {\"localhost\"} }", "test.conf:1: ", "no server", "192.0.2.1:53"},
