@@ -18,7 +18,7 @@ _Static_assert((int)DIGEST_LEN == (int)SESSION_KEY_LEN, "the table is keyed by t
 
 enum {
     DEFAULT_STRIPES = 16,
-    DEFAULT_PRINTS = 65536,
+    PRINTS_MIN = 65536,
     STRIPE_BYTES_MIN = 64 * 1024, /* fewer stripes rather than shares in which little fits */
     ENTRY_OVERHEAD = 32,          /* what malloc adds to an entry and its label */
     COPY_BUCKETS = 256            /* looked at under one hold of a lock */
@@ -116,9 +116,10 @@ struct session_cache *session_cache_new(const struct session_cache_options *opti
     struct session_cache *cache = mem_zalloc(1, sizeof *cache);
     cache->num_stripes = stripes;
     atomic_init(&cache->is_off, options->entries == 0);
-    /* A reload may switch it on, or make it larger: then these forget a little sooner. */
-    fingerprints_init(&cache->evicted, options->entries ? options->entries : DEFAULT_PRINTS);
-    fingerprints_init(&cache->labels, options->entries ? options->entries : DEFAULT_PRINTS);
+    /* Places that nobody uses cost nothing; few of them would be shared too soon. */
+    size_t prints = options->entries > PRINTS_MIN ? options->entries : PRINTS_MIN;
+    fingerprints_init(&cache->evicted, prints);
+    fingerprints_init(&cache->labels, prints);
     cache->stripes = mem_zalloc(stripes, sizeof *cache->stripes);
     for (unsigned i = 0; i < stripes; i++) {
         pthread_mutex_init(&cache->stripes[i].mutex, NULL);
