@@ -8,6 +8,7 @@ build_packages=(
 test_packages=(
     libcmocka-dev clang libclang-rt-14-dev clang-format
     python3 python3-pytest python3-dnspython openssl iproute2 util-linux knot unbound
+    python3-pygal chromium e2fsprogs
 )
 
 # Installs what is missing; asks for nothing when all is there.

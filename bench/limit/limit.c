@@ -19,14 +19,16 @@
 enum {
     FILE_MAX = 64 * 1024 * 1024,
     COMMANDS_MAX = 64 * 1024, /* room in front of the content for what precedes it */
-    RCPT_MAX = 100
+    RCPT_MAX = 100,
+    HOSTS_MAX = 250
 };
 
 static const char help[] =
     "Usage: sluice-limit --spool DIR --to ADDRESS:PORT [--tls] [--pipeline] [--no-unlink]\n"
-    "                    [--per-connection]\n"
+    "                    [--hosts N] [--per-connection] [--no-resume]\n"
     "\n"
-    "Sends every file of DIR/new (or DIR) in one thread over one connection: open, fstat, read,\n"
+    "Sends every file of DIR/new (or DIR) in one thread over one connection a host: open, fstat, "
+    "read,\n"
     "close, one send, one recv, unlink. The measure that real senders are compared with.\n"
     "A file begins with an X-Sender: and X-Receiver: lines; the rest must be fit for the wire\n"
     "(CRLF, and with --pipeline no line that begins with a dot).\n"
@@ -35,7 +37,9 @@ static const char help[] =
     "  --pipeline        MAIL, RCPT, DATA in one send, the content after the 354 in a second one;\n"
     "                    without it all in one flight by BDAT (RFC 3030)\n"
     "  --no-unlink       keep the files\n"
+    "  --hosts N         N hosts at ADDRESS and those after it, which take turns; 1 to 250\n"
     "  --per-connection  a new connection for each message\n"
+    "  --no-resume       every TLS handshake is a full one\n"
     "\n"
     "Prints JSON: messages, octets, wall and CPU time in microseconds, also per message, and the\n"
     "handshakes. Connecting is included, listing the folder is not.\n";
@@ -50,7 +54,8 @@ struct limit {
     size_t num_names;
     uint8_t *memory; /* owned: COMMANDS_MAX + FILE_MAX + a final dot */
     uint64_t octets;
-    struct wire wire;
+    size_t num_hosts;
+    struct wire *wires; /* owned, one a host */
 };
 
 _Noreturn static void usage(const char *what)
@@ -73,12 +78,21 @@ static void parse_address(struct limit *limit, const char *text)
     free(host);
 }
 
+static size_t parse_hosts(const char *text)
+{
+    uint64_t num;
+    if (!bytes_to_u64(bytes_of(text), HOSTS_MAX, &num) || num == 0)
+        usage("--hosts: 1 to 250");
+    return (size_t)num;
+}
+
 static void parse_options(struct limit *limit, int argc, char **argv)
 {
     static const struct option options[] = {
         {"spool", required_argument, NULL, 's'}, {"to", required_argument, NULL, 't'},
         {"tls", no_argument, NULL, 'T'},         {"pipeline", no_argument, NULL, 'p'},
         {"no-unlink", no_argument, NULL, 'k'},   {"per-connection", no_argument, NULL, 'c'},
+        {"hosts", required_argument, NULL, 'n'}, {"no-resume", no_argument, NULL, 'r'},
         {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -100,6 +114,12 @@ static void parse_options(struct limit *limit, int argc, char **argv)
             break;
         case 'c':
             limit->per_connection = true;
+            break;
+        case 'n':
+            limit->num_hosts = parse_hosts(optarg);
+            break;
+        case 'r':
+            limit->options.no_resume = true;
             break;
         case 'h':
             fputs(help, stdout);
@@ -189,14 +209,15 @@ static unsigned compose(struct limit *limit, const char *name, struct bytes *con
     return recipients;
 }
 
-static void send_file(struct limit *limit, const char *name, struct buffer *commands)
+static void send_file(struct limit *limit, struct wire *wire, const char *name,
+                      struct buffer *commands)
 {
     struct bytes content = read_file(limit, name);
     unsigned recipients = compose(limit, name, &content, commands);
     uint8_t *start = limit->memory + (content.at - limit->memory);
     limit->octets += content.len;
     if (limit->options.pipelining) {
-        wire_send(&limit->wire, buffer_bytes(commands));
+        wire_send(wire, buffer_bytes(commands));
         memcpy(start + content.len, ".\r\n", 3);
         content.len += 3;
     } else {
@@ -204,18 +225,26 @@ static void send_file(struct limit *limit, const char *name, struct buffer *comm
         start -= commands->len;
         memcpy(start, commands->at, commands->len);
         content = bytes_make(start, commands->len + content.len);
-        wire_send(&limit->wire, content);
+        wire_send(wire, content);
     }
-    wire_expect(&limit->wire, '2', "MAIL");
+    wire_expect(wire, '2', "MAIL");
     for (unsigned i = 0; i < recipients; i++)
-        wire_expect(&limit->wire, '2', "RCPT");
+        wire_expect(wire, '2', "RCPT");
     if (limit->options.pipelining) {
-        wire_expect(&limit->wire, '3', "DATA");
-        wire_send(&limit->wire, content);
+        wire_expect(wire, '3', "DATA");
+        wire_send(wire, content);
     }
-    wire_expect(&limit->wire, '2', "content");
+    wire_expect(wire, '2', "content");
     if (!limit->keep_files && unlinkat(limit->folder_fd, name, 0) != 0)
         wire_fail(name, bytes_of(strerror(errno)));
+}
+
+static void open_host(struct limit *limit, size_t host)
+{
+    struct wire_options options = limit->options;
+    uint32_t first = ntohl(options.address.sin_addr.s_addr);
+    options.address.sin_addr.s_addr = htonl(first + (uint32_t)host);
+    wire_open(&limit->wires[host], &options);
 }
 
 static void send_all_files(struct limit *limit)
@@ -223,11 +252,12 @@ static void send_all_files(struct limit *limit)
     struct buffer commands;
     buffer_init(&commands, COMMANDS_MAX);
     for (size_t i = 0; i < limit->num_names; i++) {
-        if (i == 0 || limit->per_connection)
-            wire_open(&limit->wire, &limit->options);
-        send_file(limit, limit->names[i], &commands);
-        if (limit->per_connection || i + 1 == limit->num_names)
-            wire_close(&limit->wire);
+        size_t host = i % limit->num_hosts;
+        if (i < limit->num_hosts || limit->per_connection)
+            open_host(limit, host);
+        send_file(limit, &limit->wires[host], limit->names[i], &commands);
+        if (limit->per_connection || i + limit->num_hosts >= limit->num_names)
+            wire_close(&limit->wires[host]);
     }
     buffer_fini(&commands);
 }
@@ -244,28 +274,38 @@ static void report(const struct limit *limit, const struct rusage *before, doubl
     double user_us = microseconds(before->ru_utime, after.ru_utime);
     double system_us = microseconds(before->ru_stime, after.ru_stime);
     double num = limit->num_names ? (double)limit->num_names : 1;
+    unsigned long full = 0;
+    unsigned long resumed = 0;
+    for (size_t i = 0; i < limit->num_hosts; i++) {
+        full += limit->wires[i].full_handshakes;
+        resumed += limit->wires[i].resumed_handshakes;
+    }
     printf("{\"messages\": %zu, \"octets\": %llu, \"wall_us\": %.0f, \"user_us\": %.0f, "
            "\"system_us\": %.0f,\n \"wall_us_per_message\": %.2f, \"user_us_per_message\": %.2f, "
            "\"system_us_per_message\": %.2f, \"cpu_us_per_message\": %.2f,\n "
            "\"handshakes_full\": %lu, \"handshakes_resumed\": %lu}\n",
            limit->num_names, (unsigned long long)limit->octets, wall_us, user_us, system_us,
-           wall_us / num, user_us / num, system_us / num, (user_us + system_us) / num,
-           limit->wire.full_handshakes, limit->wire.resumed_handshakes);
+           wall_us / num, user_us / num, system_us / num, (user_us + system_us) / num, full,
+           resumed);
 }
 
 int main(int argc, char **argv)
 {
-    static struct limit limit;
+    static struct limit limit = {.num_hosts = 1};
     struct rusage before;
     parse_options(&limit, argc, argv);
     list_files(&limit);
     limit.memory = mem_alloc(COMMANDS_MAX + FILE_MAX + sizeof ".\r\n");
-    wire_init(&limit.wire, &limit.options);
+    limit.wires = mem_zalloc(limit.num_hosts, sizeof *limit.wires);
+    for (size_t i = 0; i < limit.num_hosts; i++)
+        wire_init(&limit.wires[i], &limit.options);
     getrusage(RUSAGE_SELF, &before);
     int64_t start_us = clock_mono_us();
     send_all_files(&limit);
     report(&limit, &before, (double)(clock_mono_us() - start_us));
-    wire_fini(&limit.wire);
+    for (size_t i = 0; i < limit.num_hosts; i++)
+        wire_fini(&limit.wires[i]);
+    free(limit.wires);
     for (size_t i = 0; i < limit.num_names; i++)
         free(limit.names[i]);
     free(limit.names);

@@ -99,7 +99,7 @@ static enum ssl_verify_result_t accept_any(SSL *ssl, uint8_t *alert)
 
 void wire_init(struct wire *wire, const struct wire_options *options)
 {
-    *wire = (struct wire){.fd = -1};
+    *wire = (struct wire){.fd = -1, .no_resume = options->no_resume};
     buffer_init(&wire->sealed, SEALED_MAX);
     if (!options->tls)
         return;
@@ -200,7 +200,7 @@ static void start_tls(struct wire *wire)
     SSL_set_shed_handshake_config(wire->ssl, 1);
     SSL_set_app_data(wire->ssl, wire);
     SSL_set_bio(wire->ssl, bio, bio);
-    if (wire->session)
+    if (wire->session && !wire->no_resume)
         SSL_set_session(wire->ssl, wire->session);
     wire->cipher_pos = wire->cipher_len = 0;
     if (SSL_do_handshake(wire->ssl) != 1)

@@ -16,6 +16,7 @@ struct wire_options {
     struct sockaddr_in address;
     bool tls;
     bool pipelining; /* DATA after its 354 instead of BDAT */
+    bool no_resume;  /* full handshakes only */
 };
 
 struct wire {
@@ -23,6 +24,7 @@ struct wire {
     SSL_CTX *context;     /* owned; NULL: plaintext */
     SSL *ssl;             /* owned */
     SSL_SESSION *session; /* owned: the newest ticket */
+    bool no_resume;
     struct buffer sealed; /* what TLS made of a write */
     uint8_t cipher[WIRE_IN_MAX];
     size_t cipher_pos, cipher_len;

@@ -2,6 +2,7 @@
  * It buffers and syncs nothing. */
 #include "bench/sink/ledger.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -15,16 +16,18 @@ enum { LINE_MAX_LEN = 1024 * 1024 };
 
 struct ledger {
     int fd;
+    bool times;
     _Atomic uint64_t number;
 };
 
-struct ledger *ledger_open(const char *path)
+struct ledger *ledger_open(const char *path, bool times)
 {
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (fd < 0)
         return NULL;
     struct ledger *ledger = mem_zalloc(1, sizeof *ledger);
     ledger->fd = fd;
+    ledger->times = times;
     return ledger;
 }
 
@@ -87,7 +90,10 @@ void ledger_write_reply(struct ledger *ledger, uint64_t number)
 {
     struct buffer line;
     buffer_init(&line, LINE_MAX_LEN);
-    buffer_printf(&line, "reply %llu\n", (unsigned long long)number);
+    buffer_printf(&line, "reply %llu", (unsigned long long)number);
+    if (ledger->times)
+        buffer_printf(&line, " %lld", (long long)clock_mono_us());
+    buffer_append_byte(&line, '\n');
     write_line(ledger, &line);
     buffer_fini(&line);
 }

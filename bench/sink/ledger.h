@@ -7,6 +7,9 @@
  *     dot NUMBER CODE ID RECIPIENT...
  *     reply NUMBER
  *
+ * and when times were asked for, with the monotonic clock's microseconds as one more word at the
+ * end of each `reply`.
+ *
  * NUMBER counts the dots of all threads, CODE is the reply that the message gets (0: the connection
  * is closed instead), ID is the value of X-Bench-Id or Message-ID without angle brackets ("-":
  * none). `reply` follows when the kernel took the reply's last octet. Any thread. */
@@ -18,7 +21,7 @@
 struct ledger;
 
 /* Appends to the file; NULL with errno set. */
-struct ledger *ledger_open(const char *path) __attribute__((warn_unused_result));
+struct ledger *ledger_open(const char *path, bool times) __attribute__((warn_unused_result));
 void ledger_close(struct ledger *ledger); /* NULL allowed */
 
 struct ledger_dot {

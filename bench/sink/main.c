@@ -90,7 +90,7 @@ static void sink_init(struct sink *sink, const struct options *options)
             die("certificate or key refused", tls_error());
     }
     tls_identity_fini(&identity);
-    if (options->ledger && !(sink->ledger = ledger_open(options->ledger)))
+    if (options->ledger && !(sink->ledger = ledger_open(options->ledger, options->ledger_times)))
         die(options->ledger, strerror(errno));
     if (options->maildir && !(sink->store = store_open(options->maildir)))
         die(options->maildir, strerror(errno));

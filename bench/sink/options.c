@@ -24,6 +24,7 @@ static const char help[] =
     "  --stats FILE       JSON, replaced as a whole each time; \"-\" is standard output\n"
     "  --ledger FILE      append a line for each final dot and for each reply to one that was "
     "sent\n"
+    "  --ledger-times     with the time of each reply, microseconds of the monotonic clock\n"
     "  --cert FILE, --key FILE\n"
     "                     PEM: certificate (and its chain behind it), private key. Without them\n"
     "                     a self-signed EC P-256 one for all listeners' names is made\n"
@@ -87,6 +88,7 @@ enum {
     OPT_MAILDIR,
     OPT_STATS,
     OPT_LEDGER,
+    OPT_LEDGER_TIMES,
     OPT_CERT,
     OPT_KEY,
     OPT_CERT_OUT,
@@ -102,6 +104,7 @@ static const struct option long_options[] = {
     {"maildir", required_argument, NULL, OPT_MAILDIR},
     {"stats", required_argument, NULL, OPT_STATS},
     {"ledger", required_argument, NULL, OPT_LEDGER},
+    {"ledger-times", no_argument, NULL, OPT_LEDGER_TIMES},
     {"cert", required_argument, NULL, OPT_CERT},
     {"key", required_argument, NULL, OPT_KEY},
     {"cert-out", required_argument, NULL, OPT_CERT_OUT},
@@ -159,6 +162,9 @@ static void apply(struct options *options, int option, const char *value)
         break;
     case OPT_LEDGER:
         options->ledger = value;
+        break;
+    case OPT_LEDGER_TIMES:
+        options->ledger_times = true;
         break;
     case OPT_CERT:
         options->cert_file = value;

@@ -16,6 +16,7 @@ struct options {
     const char *maildir;
     const char *stats_file; /* "-": stdout */
     const char *ledger;
+    bool ledger_times;
     const char *cert_file;
     const char *key_file;
     const char *cert_out;

@@ -286,6 +286,16 @@ def test_the_ledger_has_each_dot_and_each_reply_that_left(start, tmp_path):
         "dot 1 250 1 b@y.test c@y.test", "reply 1", "dot 2 0 own?id@x.test b@y.test", "dot 3 451 - b@y.test", "reply 3"]
 
 
+def test_the_ledger_says_when_a_reply_left(start, tmp_path):
+    ledger = tmp_path / "ledger"
+    sink = start("127.0.0.1:0", extra=("--ledger", ledger, "--ledger-times"))
+    before = time.monotonic_ns() // 1000
+    with sink.client() as smtp:
+        smtp.sendmail("a@x.test", ["b@y.test"], MESSAGE)
+    word, number, at = ledger.read_text().splitlines()[1].split()
+    assert (word, number) == ("reply", "1") and before <= int(at) <= time.monotonic_ns() // 1000
+
+
 @pytest.mark.parametrize("option,keyword", [
     ("no-pipelining", "pipelining"), ("no-8bitmime", "8bitmime"), ("no-utf8", "smtputf8"),
     ("no-chunking", "chunking"), ("no-dsn", "dsn"), ("size=0", "size")])

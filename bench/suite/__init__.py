@@ -1,0 +1,1 @@
+"""sluice-bench: scenarios, senders, measuring, reports. docs/bench.md is for its users."""
