@@ -5,6 +5,7 @@ import json
 import pathlib
 import shlex
 import shutil
+import signal
 import sys
 
 from . import ground, machine, report, senders, tables
@@ -98,10 +99,10 @@ def measure(options, here):
             if options.syscalls and not scenario.measure:
                 bench.count_syscalls(scenario, num, results[-1])
             show(results[-1])
-        result["load_after"] = machine.load()
+            result["load_after"] = machine.load()
+            write(result, options)  # so that a run that is ended early leaves what it has
     if results:
         print(tables.as_text(*tables.figures_table(results, options.short)))
-    write(result, options)
 
 
 def show(result):
@@ -153,8 +154,15 @@ def make_report(options):
         report.write_plots(results, options.plots)
 
 
+def end(*_):
+    raise KeyboardInterrupt
+
+
 def main(here, arguments=None):
     options = parse(arguments)
+    # Also when a shell started it in the background, where SIGINT is ignored: all that runs and is mounted must go.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     try:
         if options.command == "report":
             make_report(options)

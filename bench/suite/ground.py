@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 
+from . import process
 from .trouble import Unusable
 
 INSIDE = "SLUICE_BENCH_INSIDE"
@@ -82,6 +83,7 @@ class Ground:
         return self
 
     def __exit__(self, *_):
+        process.end_all()
         for mount in reversed(self.mounts):
             subprocess.run(["umount", mount], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -29,6 +29,18 @@ def resident_kb(pid):
     return 0
 
 
+alive = set()
+
+
+def end_all():
+    """What an interrupted scenario left running; it would keep the spool's file system busy."""
+    for running in list(alive):
+        running.popen.kill()
+        running.popen.wait()
+        running.ended.set()
+    alive.clear()
+
+
 class Running:
     """A process whose cost is counted. Its standard output and error go to files in a folder."""
 
@@ -42,6 +54,7 @@ class Running:
         with open(self.output, "wb") as output:
             self.popen = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=output,
                                           stderr=subprocess.STDOUT)
+        alive.add(self)
         self.pid = self.popen.pid
         self.sampler = threading.Thread(target=self._sample, daemon=True)
         self.sampler.start()
@@ -59,12 +72,9 @@ class Running:
     def wait(self, expect=(0,)):
         try:
             _, status, usage = os.wait4(self.pid, 0)
-        except BaseException:
-            self.popen.kill()
-            self.popen.wait()
-            raise
         finally:
             self.ended.set()
+        alive.discard(self)
         wall_s = time.monotonic() - self.started
         self.popen.returncode = os.waitstatus_to_exitcode(status)
         self.sampler.join()

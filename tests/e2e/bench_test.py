@@ -2,6 +2,7 @@
 
 The scenarios themselves are ctest's suite/*, in their short form."""
 import json
+import os
 import re
 import shutil
 import struct
@@ -10,7 +11,7 @@ import zlib
 
 import pytest
 
-from harness import BUILD, ROOT, unavailable
+from harness import BUILD, ROOT, unavailable, wait_for
 
 BENCH = ROOT / "bench/sluice-bench"
 
@@ -100,6 +101,18 @@ def test_loss_is_no_result(tmp_path):
     liar.chmod(0o755)
     words = bench("run", "plain-1", "--short", "--spool-on", "tmpfs", "--build", tmp_path, expect=1)
     assert "0 of 300 messages arrived" in words
+
+
+def test_an_ended_run_leaves_nothing_behind(tmp_path):
+    result, temporary = tmp_path / "result.json", tmp_path / "tmp"
+    temporary.mkdir()
+    run = subprocess.Popen([BENCH, "run", "latency", "plain-1", "--short", "--messages", "20000", "--spool-on", "tmpfs",
+                            "--build", BUILD, "--json", result], env={**os.environ, "TMPDIR": str(temporary)},
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: any(temporary.glob("*/job/delivery.log")), "a router", 60)
+    run.terminate()
+    assert run.wait(60) == 130
+    assert not any(temporary.iterdir()) and not result.exists()
 
 
 def test_what_cannot_be_measured_is_refused(tmp_path):
