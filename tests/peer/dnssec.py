@@ -12,6 +12,7 @@ import time
 
 import dns.message
 import dns.query
+from middle import DnsMiddle
 
 KNOT = """
 server:
@@ -78,7 +79,8 @@ def free_port():
 
 
 class Dnssec:
-    def __init__(self, folder, secure, insecure=None, bogus=None):
+    def __init__(self, folder, secure, insecure=None, bogus=None, change=None):
+        """change: what a man in the middle does to the answers that the resolver gets (middle.DnsMiddle)."""
         self.folder = pathlib.Path(folder)
         (self.folder / "db").mkdir(parents=True)
         self.secure, self.insecure, self.bogus = dict(secure), dict(insecure or {}), dict(bogus or {})
@@ -86,6 +88,7 @@ class Dnssec:
         self.knot_port, self.port = free_port(), free_port()
         self.server = f"127.0.0.1:{self.port}"
         self.processes = []
+        self.middle = DnsMiddle(self.knot_port, change) if change else None
         try:
             self._start()
         except BaseException:
@@ -111,8 +114,9 @@ class Dnssec:
         conf = UNBOUND.format(folder=self.folder, port=self.port)
         for zone in {**self.secure, **self.bogus}:
             conf += f'    trust-anchor: "{self._anchor(zone)}"\n'
+        upstream = self.middle.port if self.middle else self.knot_port
         for zone in self._zones():
-            conf += f'stub-zone:\n    name: "{zone}."\n    stub-addr: 127.0.0.1@{self.knot_port}\n'
+            conf += f'stub-zone:\n    name: "{zone}."\n    stub-addr: 127.0.0.1@{upstream}\n'
         (self.folder / "unbound.conf").write_text(conf)
         self._spawn("unbound", "-d", "-c", self.folder / "unbound.conf")
         self._wait(self.port, lambda answer: True)
@@ -165,6 +169,8 @@ class Dnssec:
             "\n".join(p.read_text(errors="replace")[-2000:] for p in self.folder.glob("*.log"))
 
     def stop(self):
+        if self.middle:
+            self.middle.close()
         for process in reversed(self.processes):
             if process.poll() is None:
                 process.terminate()
