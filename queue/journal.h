@@ -69,6 +69,8 @@ struct journal_message {
 struct journal_options {
     bool sync;          /* false: durability none, commits do nothing on disk */
     size_t segment_len; /* octets; 0: the default, 16 MiB */
+    bool brief; /* for a few records of a short command: goes on in the newest segment and keeps no
+                   spare, since zeroing 16 MiB would be nearly all of its work */
 };
 
 /* Opens or makes the journal in spool->journal_fd and replays it: on_live is called once per

@@ -235,6 +235,8 @@ static void tell_about_spare(struct journal *journal, int error)
 
 static void keep_spare(struct journal *journal)
 {
+    if (journal->brief)
+        return;
     if (atomic_load(&journal->num_spares) > 0) {
         tell_about_spare(journal, 0);
         return;

@@ -65,9 +65,21 @@ static bool take_over_all(struct journal *journal, const struct journal_replay *
     return true;
 }
 
-/* On a full disk the newest segment is used on, behind its last record, so that a router can start
- * and bring what is under way to its end. What a crash left behind that record is cleared: half a
- * record may have its mark, and the scan of a running journal trusts marks. */
+/* Writes only where something stands: nearly all of it is zero, and what is written has to be
+ * synced. */
+static void clear(uint8_t *at, size_t len)
+{
+    static const uint8_t zeros[4096];
+    for (size_t part; len > 0; at += part, len -= part) {
+        part = len < sizeof zeros ? len : sizeof zeros;
+        if (memcmp(at, zeros, part) != 0)
+            memset(at, 0, part);
+    }
+}
+
+/* On a full disk, and for brief use, the newest segment is used on, behind its last record: so a
+ * router can start and bring what is under way to its end. What a crash left behind that record is
+ * cleared: half a record may have its mark, and the scan of a running journal trusts marks. */
 static bool continue_newest(struct journal *journal)
 {
     struct journal_segment *newest =
@@ -76,7 +88,7 @@ static bool continue_newest(struct journal *journal)
     if (!newest || newest->len != journal->segment_len || fstat(newest->fd, &st) != 0 ||
         (uint64_t)st.st_size != newest->len || journal_segment_map(newest) != 0)
         return false;
-    memset(newest->map + newest->scanned, 0, journal_segment_limit(newest) - newest->scanned);
+    clear(newest->map + newest->scanned, journal_segment_limit(newest) - newest->scanned);
     newest->complete = false;
     newest->synced = 0;
     atomic_store(&newest->end, UINT64_MAX);
@@ -86,6 +98,8 @@ static bool continue_newest(struct journal *journal)
 
 static bool start_segment(struct journal *journal, char why[SPOOL_WHY_MAX])
 {
+    if (journal->brief && continue_newest(journal))
+        return true;
     pthread_mutex_lock(&journal->mutex);
     struct journal_segment *segment = journal_segment_new(journal);
     int result = journal_segment_make(journal, segment, true);
@@ -181,6 +195,7 @@ struct journal *journal_open(const struct spool *spool, const struct journal_opt
                                          .own_ctx = journal};
     journal->folder_fd = spool->journal_fd;
     journal->sync = options->sync;
+    journal->brief = options->brief;
     journal->segment_len = usable_len(options->segment_len);
     pthread_mutex_init(&journal->mutex, NULL);
     journal_replay_init(&replay);

@@ -40,8 +40,8 @@ struct journal_segment {
 };
 
 struct journal {
-    int folder_fd; /* borrowed from the spool */
-    bool sync;
+    int folder_fd;    /* borrowed from the spool */
+    bool sync, brief; /* as in struct journal_options */
     size_t segment_len;
     _Atomic(struct journal_segment *) current;
     _Atomic unsigned num_spares; /* written under the mutex */

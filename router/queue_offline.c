@@ -31,7 +31,7 @@ bool queue_offline_open(struct queue_offline *offline, const struct config *conf
                         char why[SPOOL_WHY_MAX])
 {
     struct waiting_set known = {0};
-    struct journal_options options = {.sync = true};
+    struct journal_options options = {.sync = true, .brief = true};
     *offline = (struct queue_offline){.config = config};
     if (!spool_open(&offline->spool, config->spool, true, why))
         return false;

@@ -263,6 +263,28 @@ static void no_new_attempt_begins_in_the_last_room(void **state)
         assert_int_equal(f->seen[i].recipients[0].status, RECIPIENT_DELIVERED);
 }
 
+static void brief_use_goes_on_in_the_newest_segment(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(put_deferred(f->journal, 1, 1, 1));
+    journal_close(f->journal);
+    unsigned before = num_files(f);
+    f->options.brief = true;
+    open_journal(f);
+    assert_int_equal(f->num_seen, 1);
+    uint64_t id = 2;
+    assert_true(put_deferred(f->journal, id, 1, 1));
+    assert_int_equal(journal_commit(f->journal), 0);
+    reopen(f);
+    assert_int_equal(f->num_seen, id);
+    assert_true(num_files(f) <= before);
+    while (f->journal->num_segments < 3)
+        assert_true(put_deferred(f->journal, ++id, 1, 1));
+    f->options.brief = false;
+    reopen(f);
+    assert_int_equal(f->num_seen, id);
+}
+
 static void two_hundred_thousand_ids_in_seconds(void **state)
 {
     struct fixture *f = *state;
@@ -406,6 +428,7 @@ int main(void)
         TEST(a_failed_sync_is_reported_and_then_repaired),
         TEST(syncs_that_keep_failing_lose_nothing_in_memory),
         TEST(without_sync_no_sync_is_asked_for),
+        TEST(brief_use_goes_on_in_the_newest_segment),
         TEST(two_hundred_thousand_ids_in_seconds),
         TEST(a_copy_behind_its_removal_stays_dead),
         TEST(a_copy_behind_its_removal_stays_dead_after_a_kill),
