@@ -9,19 +9,14 @@
 
 int cli_check(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {NULL, 0, NULL, 0}};
-    const char *path = NULL;
-    for (int c; (c = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
-        if (c != 'c')
+    static const struct option known[] = {CLI_CONFIG, {NULL, 0, NULL, 0}};
+    struct cli_options options = {.json = false};
+    for (int c; (c = getopt_long(argc, argv, "c:", known, NULL)) != -1;)
+        if (!cli_take_option(&options, c))
             return EX_USAGE;
-        path = optarg;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "sluice check: unexpected argument: %s\n", argv[optind]);
+    if (!cli_no_more_arguments("sluice check", argc, argv))
         return EX_USAGE;
-    }
-    struct config *config = cli_load_config(path, NULL);
+    struct config *config = cli_load_config(options.config, NULL);
     if (!config)
         return EX_CONFIG;
     struct buffer out;

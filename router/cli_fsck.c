@@ -96,36 +96,25 @@ static int run(const struct config *config, bool repair, bool json)
 
 int cli_fsck(int argc, char **argv)
 {
-    enum { OPTION_SPOOL = 256, OPTION_JSON, OPTION_REPAIR };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"spool", required_argument, NULL, OPTION_SPOOL},
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"repair", no_argument, NULL, OPTION_REPAIR},
+    enum { OPTION_REPAIR = CLI_OPTION_OWN };
+    static const struct option known[] = {
+        CLI_CONFIG,         CLI_SPOOL, CLI_JSON, {"repair", no_argument, NULL, OPTION_REPAIR},
         {NULL, 0, NULL, 0},
     };
-    const char *path = NULL, *spool = NULL;
-    bool json = false, repair = false;
-    for (int c; (c = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
-        if (c == 'c')
-            path = optarg;
-        else if (c == OPTION_SPOOL)
-            spool = optarg;
-        else if (c == OPTION_JSON)
-            json = true;
-        else if (c == OPTION_REPAIR)
+    struct cli_options options = {.json = false};
+    bool repair = false;
+    for (int c; (c = getopt_long(argc, argv, "c:", known, NULL)) != -1;) {
+        if (c == OPTION_REPAIR)
             repair = true;
-        else
+        else if (!cli_take_option(&options, c))
             return EX_USAGE;
     }
-    if (optind < argc) {
-        fprintf(stderr, "sluice fsck: unexpected argument: %s\n", argv[optind]);
+    if (!cli_no_more_arguments("sluice fsck", argc, argv))
         return EX_USAGE;
-    }
-    struct config *config = cli_load_config(path, spool);
+    struct config *config = cli_load_config(options.config, options.spool);
     if (!config)
         return EX_CONFIG;
-    int code = run(config, repair, json);
+    int code = run(config, repair, options.json);
     config_free(config);
     return code;
 }

@@ -94,25 +94,22 @@ static int usage(void)
 
 int cli_probe(int argc, char **argv)
 {
-    enum { OPTION_JSON = 256, OPTION_ALL, OPTION_TRANSCRIPT, OPTION_TIMEOUT };
+    enum { OPTION_ALL = CLI_OPTION_OWN, OPTION_TRANSCRIPT, OPTION_TIMEOUT };
     static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"json", no_argument, NULL, OPTION_JSON},
+        CLI_CONFIG,
+        CLI_JSON,
         {"all", no_argument, NULL, OPTION_ALL},
         {"transcript", no_argument, NULL, OPTION_TRANSCRIPT},
         {"timeout", required_argument, NULL, OPTION_TIMEOUT},
         {NULL, 0, NULL, 0},
     };
     struct probe_options options = {.every_address = false};
-    const char *path = NULL;
+    struct cli_options shared = {.json = false};
     uint64_t patience_s = PATIENCE_S;
-    bool json = false;
     for (int c; (c = getopt_long(argc, argv, "c:", known, NULL)) != -1;) {
-        if (c == 'c')
-            path = optarg;
-        else if (c == OPTION_JSON)
-            json = true;
-        else if (c == OPTION_ALL)
+        if (cli_take_option(&shared, c))
+            continue;
+        if (c == OPTION_ALL)
             options.every_address = true;
         else if (c == OPTION_TRANSCRIPT)
             options.on_line = print_line;
@@ -122,12 +119,12 @@ int cli_probe(int argc, char **argv)
     }
     if (argc - optind < 1 || argc - optind > 2)
         return usage();
-    struct config *config = cli_load_config(path, NULL);
+    struct config *config = cli_load_config(shared.config, NULL);
     if (!config)
         return EX_CONFIG;
     options.config = config;
     options.patience_ms = (int64_t)patience_s * 1000;
-    int code = probe_named(&options, argv + optind, argc - optind, json);
+    int code = probe_named(&options, argv + optind, argc - optind, shared.json);
     config_free(config);
     return code;
 }

@@ -100,35 +100,25 @@ static int list(const struct config *config, const struct queue_selection *selec
 }
 
 struct arguments {
-    const char *config;
-    const char *spool;
+    struct cli_options options;
     struct queue_selection selection;
-    bool json, all;
+    bool all;
 };
 
 static bool read_options(int argc, char **argv, struct arguments *out)
 {
-    enum { OPTION_SPOOL = 256, OPTION_JSON, OPTION_ALL, OPTION_SENDER, OPTION_DOMAIN };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"spool", required_argument, NULL, OPTION_SPOOL},
-        {"json", no_argument, NULL, OPTION_JSON},
+    enum { OPTION_ALL = CLI_OPTION_OWN, OPTION_SENDER, OPTION_DOMAIN };
+    static const struct option known[] = {
+        CLI_CONFIG,
+        CLI_SPOOL,
+        CLI_JSON,
         {"all", no_argument, NULL, OPTION_ALL},
         {"sender", required_argument, NULL, OPTION_SENDER},
         {"recipient-domain", required_argument, NULL, OPTION_DOMAIN},
         {NULL, 0, NULL, 0},
     };
-    for (int c; (c = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "c:", known, NULL)) != -1;) {
         switch (c) {
-        case 'c':
-            out->config = optarg;
-            break;
-        case OPTION_SPOOL:
-            out->spool = optarg;
-            break;
-        case OPTION_JSON:
-            out->json = true;
-            break;
         case OPTION_ALL:
             out->all = true;
             break;
@@ -139,7 +129,8 @@ static bool read_options(int argc, char **argv, struct arguments *out)
             out->selection.recipient_domain = optarg;
             break;
         default:
-            return false;
+            if (!cli_take_option(&out->options, c))
+                return false;
         }
     }
     return true;
@@ -147,7 +138,7 @@ static bool read_options(int argc, char **argv, struct arguments *out)
 
 int cli_queue(int argc, char **argv)
 {
-    struct arguments arguments = {.json = false};
+    struct arguments arguments = {.all = false};
     if (!read_options(argc, argv, &arguments))
         return EX_USAGE;
     const char *verb = optind < argc ? argv[optind++] : "list";
@@ -157,7 +148,7 @@ int cli_queue(int argc, char **argv)
         .num_ids = (size_t)(argc - optind),
         .selection = &arguments.selection,
         .all = arguments.all,
-        .json = arguments.json,
+        .json = arguments.options.json,
     };
     bool lists = strcmp(verb, "list") == 0;
     if (!lists && request.operation == QUEUE_NO_OPERATION) {
@@ -166,10 +157,10 @@ int cli_queue(int argc, char **argv)
     }
     if (lists ? request.num_ids > 0 : !queue_request_is_clear(&request))
         return EX_USAGE;
-    struct config *config = cli_load_config(arguments.config, arguments.spool);
+    struct config *config = cli_load_config(arguments.options.config, arguments.options.spool);
     if (!config)
         return EX_CONFIG;
-    int code = lists ? list(config, &arguments.selection, arguments.json)
+    int code = lists ? list(config, &arguments.selection, arguments.options.json)
                      : queue_request_run(config, &request);
     config_free(config);
     return code;

@@ -37,26 +37,19 @@ int cli_version(void)
 
 int cli_run(int argc, char **argv)
 {
-    enum { OPTION_SPOOL = 256, OPTION_DRAIN, OPTION_UNTIL_EMPTY, OPTION_PROGRESS };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"spool", required_argument, NULL, OPTION_SPOOL},
+    enum { OPTION_DRAIN = CLI_OPTION_OWN, OPTION_UNTIL_EMPTY, OPTION_PROGRESS };
+    static const struct option known[] = {
+        CLI_CONFIG,
+        CLI_SPOOL,
         {"drain", no_argument, NULL, OPTION_DRAIN},
         {"until-empty", no_argument, NULL, OPTION_UNTIL_EMPTY},
         {"progress", no_argument, NULL, OPTION_PROGRESS},
         {NULL, 0, NULL, 0},
     };
     struct router_options run = {.drain = false};
-    const char *path = NULL;
-    const char *spool = NULL;
-    for (int c; (c = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
+    struct cli_options options = {.json = false};
+    for (int c; (c = getopt_long(argc, argv, "c:", known, NULL)) != -1;) {
         switch (c) {
-        case 'c':
-            path = optarg;
-            break;
-        case OPTION_SPOOL:
-            spool = optarg;
-            break;
         case OPTION_DRAIN:
             run.drain = true;
             break;
@@ -67,14 +60,13 @@ int cli_run(int argc, char **argv)
             run.progress = true;
             break;
         default:
-            return EX_USAGE;
+            if (!cli_take_option(&options, c))
+                return EX_USAGE;
         }
     }
-    if (optind < argc) {
-        fprintf(stderr, "sluice run: unexpected argument: %s\n", argv[optind]);
+    if (!cli_no_more_arguments("sluice run", argc, argv))
         return EX_USAGE;
-    }
-    struct config *config = cli_load_config(path, spool);
+    struct config *config = cli_load_config(options.config, options.spool);
     if (!config)
         return EX_CONFIG;
     log_set_level((enum log_level)config->log.level);

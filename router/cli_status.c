@@ -79,34 +79,17 @@ static int ask(const char *spool, bool json)
 
 int cli_status(int argc, char **argv)
 {
-    enum { OPTION_SPOOL = 256, OPTION_JSON };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"spool", required_argument, NULL, OPTION_SPOOL},
-        {"json", no_argument, NULL, OPTION_JSON},
-        {NULL, 0, NULL, 0},
-    };
-    const char *path = NULL;
-    const char *spool = NULL;
-    bool json = false;
-    for (int c; (c = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
-        if (c == 'c')
-            path = optarg;
-        else if (c == OPTION_SPOOL)
-            spool = optarg;
-        else if (c == OPTION_JSON)
-            json = true;
-        else
+    static const struct option known[] = {CLI_CONFIG, CLI_SPOOL, CLI_JSON, {NULL, 0, NULL, 0}};
+    struct cli_options options = {.json = false};
+    for (int c; (c = getopt_long(argc, argv, "c:", known, NULL)) != -1;)
+        if (!cli_take_option(&options, c))
             return EX_USAGE;
-    }
-    if (optind < argc) {
-        fprintf(stderr, "sluice status: unexpected argument: %s\n", argv[optind]);
+    if (!cli_no_more_arguments("sluice status", argc, argv))
         return EX_USAGE;
-    }
-    struct config *config = cli_load_config(path, spool);
+    struct config *config = cli_load_config(options.config, options.spool);
     if (!config)
         return EX_CONFIG;
-    int code = ask(config->spool, json);
+    int code = ask(config->spool, options.json);
     config_free(config);
     return code;
 }

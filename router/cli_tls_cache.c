@@ -77,36 +77,30 @@ static void print_for_people(const json_t *answer)
 }
 
 struct wishes {
-    const char *config, *spool, *name;
-    bool json, flush;
+    struct cli_options options;
+    const char *name;
+    bool flush;
     long top; /* 0: the router's default */
 };
 
 static bool read_options(int argc, char **argv, struct wishes *out)
 {
-    enum { OPTION_SPOOL = 256, OPTION_JSON, OPTION_TOP };
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"spool", required_argument, NULL, OPTION_SPOOL},
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"top", required_argument, NULL, OPTION_TOP},
+    enum { OPTION_TOP = CLI_OPTION_OWN };
+    static const struct option known[] = {
+        CLI_CONFIG,         CLI_SPOOL, CLI_JSON, {"top", required_argument, NULL, OPTION_TOP},
         {NULL, 0, NULL, 0},
     };
     uint64_t top;
-    for (int c; (c = getopt_long(argc, argv, "c:", options, NULL)) != -1;) {
-        if (c == 'c') {
-            out->config = optarg;
-        } else if (c == OPTION_SPOOL) {
-            out->spool = optarg;
-        } else if (c == OPTION_JSON) {
-            out->json = true;
-        } else if (c == OPTION_TOP && bytes_to_u64(bytes_of(optarg), 1000, &top) && top) {
-            out->top = (long)top;
-        } else {
-            if (c == OPTION_TOP)
-                fprintf(stderr, "sluice tls-cache: --top takes a number from 1 to 1000\n");
+    for (int c; (c = getopt_long(argc, argv, "c:", known, NULL)) != -1;) {
+        if (cli_take_option(&out->options, c))
+            continue;
+        if (c != OPTION_TOP)
+            return false;
+        if (!bytes_to_u64(bytes_of(optarg), 1000, &top) || top == 0) {
+            fprintf(stderr, "sluice tls-cache: --top takes a number from 1 to 1000\n");
             return false;
         }
+        out->top = (long)top;
     }
     if (optind < argc && strcmp(argv[optind], "flush") == 0) {
         out->flush = true;
@@ -114,9 +108,7 @@ static bool read_options(int argc, char **argv, struct wishes *out)
     }
     if (optind < argc)
         out->name = argv[optind++];
-    if (optind < argc)
-        fprintf(stderr, "sluice tls-cache: unexpected argument: %s\n", argv[optind]);
-    return optind == argc;
+    return cli_no_more_arguments("sluice tls-cache", argc, argv);
 }
 
 static json_t *request_of(const struct wishes *wishes)
@@ -133,11 +125,11 @@ static json_t *request_of(const struct wishes *wishes)
 
 int cli_tls_cache(int argc, char **argv)
 {
-    struct wishes wishes = {0};
+    struct wishes wishes = {.top = 0};
     json_t *answer = NULL;
     if (!read_options(argc, argv, &wishes))
         return EX_USAGE;
-    struct config *config = cli_load_config(wishes.config, wishes.spool);
+    struct config *config = cli_load_config(wishes.options.config, wishes.options.spool);
     if (!config)
         return EX_CONFIG;
     json_t *request = request_of(&wishes);
@@ -146,7 +138,7 @@ int cli_tls_cache(int argc, char **argv)
     config_free(config);
     if (code != EX_OK)
         return code;
-    if (wishes.json)
+    if (wishes.options.json)
         cli_print_json(answer);
     else if (wishes.flush)
         printf("%lld destinations dropped\n", number(answer, "flushed"));
