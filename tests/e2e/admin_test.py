@@ -88,12 +88,26 @@ def test_status_of_a_running_router(tmp_path):
         assert run(router, "status")[0] == EX_UNAVAILABLE
 
 
+class Gated(Server):
+    """Reads the content and answers when the test says what."""
+    gate = None
+
+    def on_content(self, content):
+        self.gate.wait(120)
+        if self.gate.reply.startswith("250"):
+            self.take(content)
+        return self.reply(self.gate.reply)
+
+
 def test_what_is_in_flight_is_counted(tmp_path):
-    with Sink(tmp_path / "sink", "delay=1500") as sink:
-        router = Router(tmp_path, to_sink(sink))
+    gate = threading.Event()
+    gate.reply = "250 2.0.0 ok"
+    with Peer(type("Here", (Gated,), {"gate": gate})) as peer:
+        router = Router(tmp_path, to_sink(peer))
         start(router)
         router.spool.drop("m", message(["u@d.test"], ident="m"))
         wait_for(lambda: status(router)["messages"]["in_flight"] == 1, "the delivery to be under way")
+        gate.set()
         wait_for(lambda: status(router)["recipients"]["delivered"] == 1, "its end")
         router.stop()
 
@@ -233,17 +247,6 @@ def test_what_is_held_survives_a_kill_at_once_after_the_answer(deferring):
     start(router)
     assert "a" not in by_sender(router)
     router.stop()
-
-
-class Gated(Server):
-    """Reads the content and answers when the test says what."""
-    gate = None
-
-    def on_content(self, content):
-        self.gate.wait(120)
-        if self.gate.reply.startswith("250"):
-            self.take(content)
-        return self.reply(self.gate.reply)
 
 
 @pytest.mark.parametrize("operation, reply, result, left", [

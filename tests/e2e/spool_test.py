@@ -285,32 +285,6 @@ def test_a_file_without_a_header_section_arrives_as_a_body(tmp_path, text):
         assert body == text
 
 
-def test_many_messages_through_a_restart_and_a_kill(tmp_path):
-    """Ended again and again at arbitrary moments: each message arrives, and only what was between its
-    final dot and its record can arrive twice."""
-    total, connections = 2000, 4
-    with Peer(Good) as peer:
-        router = Router(tmp_path, to(peer, **{'destination "*"': {"next_hop": peer.next_hop, "connections": connections}}))
-        for i in range(total):
-            router.spool.drop(f"m{i}", message([f"u{i}@d{i % 5}.test"], ident=f"m{i}"))
-        kills = 0
-        for end in ("kill", "stop", "kill", "kill", "stop"):
-            goal = len(peer.messages) + 60
-            process = router.start()
-            wait_for(lambda g=goal: len(peer.messages) >= g or router.spool.is_empty(), "progress")
-            assert process.is_running()
-            if end == "kill":
-                router.kill()
-                kills += 1
-            else:
-                assert router.stop() == EX_OK
-        assert router.drain("--until-empty").code == EX_OK
-        arrived = idents(peer)
-        assert set(arrived) == {f"m{i}" for i in range(total)}
-        assert len(arrived) - total <= kills * connections
-        assert router.spool.is_empty()
-
-
 def test_a_full_disk_loses_nothing(tmp_path):
     """The spool on a small file system that fills up: sluice waits or fails, and goes on when there is room."""
     needs_root("mounting")
