@@ -77,6 +77,16 @@ static struct racer *free_racer(struct dialer *dialer)
     return NULL;
 }
 
+/* All are under way. */
+static struct racer *longest_racer(struct dialer *dialer)
+{
+    struct racer *longest = &dialer->racers[0];
+    for (unsigned i = 1; i < DIALER_RACERS; i++)
+        if (dialer->racers[i].began_ms < longest->began_ms)
+            longest = &dialer->racers[i];
+    return longest;
+}
+
 static bool is_racing(const struct dialer *dialer)
 {
     for (unsigned i = 0; i < DIALER_RACERS; i++)
@@ -161,6 +171,7 @@ static bool start(struct racer *racer, struct dialed at)
     }
     racer->fd = fd;
     racer->at = at;
+    racer->began_ms = dialer->loop->now_ms;
     loop_arm(dialer->loop, &racer->timer, dialer->config->smtp.connect_timeout_ms);
     return true;
 }
@@ -178,8 +189,14 @@ static int start_next(struct dialer *dialer)
 {
     struct dialed at;
     struct racer *racer = free_racer(dialer);
-    if (!racer || dialer->num_sessions >= DIALER_SESSIONS_MAX || !find_next(dialer, &at))
+    if (dialer->num_sessions >= DIALER_SESSIONS_MAX || !find_next(dialer, &at))
         return -1;
+    if (!racer) {
+        int64_t waited_ms = dialer->loop->now_ms - longest_racer(dialer)->began_ms;
+        loop_arm(dialer->loop, &dialer->next_timer,
+                 waited_ms < DIALER_PATIENCE_MS ? DIALER_PATIENCE_MS - waited_ms : 0);
+        return -1;
+    }
     if (!start(racer, at))
         return 0;
     struct dialed next;
@@ -202,18 +219,22 @@ void dialer_go(struct dialer *dialer)
         dialer->on_exhausted(dialer);
 }
 
-static void on_next(struct timer *timer, int64_t now_ms)
-{
-    (void)now_ms;
-    dialer_go(container_of(timer, struct dialer, next_timer));
-}
-
 static void fail(struct racer *racer, int error)
 {
     struct dialer *dialer = racer->dialer;
     stop_racer(racer, true);
     dialer->on_failed(dialer, racer->at, error);
     dialer_go(dialer);
+}
+
+static void on_next(struct timer *timer, int64_t now_ms)
+{
+    struct dialer *dialer = container_of(timer, struct dialer, next_timer);
+    struct racer *longest = free_racer(dialer) ? NULL : longest_racer(dialer);
+    if (longest && now_ms - longest->began_ms >= DIALER_PATIENCE_MS)
+        fail(longest, ETIMEDOUT);
+    else
+        dialer_go(dialer);
 }
 
 static void on_racer_timeout(struct timer *timer, int64_t now_ms)

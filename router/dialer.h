@@ -2,9 +2,10 @@
  *
  * Embedded in a connection, driven by its worker's loop. Addresses of one host are raced, a new one
  * started each race_delay beside those that have not answered (RFC 8305); the next host begins
- * HOST_PATIENCE times as late, or at once when the addresses before it have failed. So an address
- * that does not answer never keeps the next from its turn. What was started and lost the race
- * counts as untried. */
+ * HOST_PATIENCE times as late, or at once when the addresses before it have failed. When RACERS are
+ * under way and none answers, the one that has waited longest makes way for the next, as timed out,
+ * once it has waited for PATIENCE_MS. So an address that does not answer never keeps the next from
+ * its turn. What was started and lost the race counts as untried. */
 #ifndef SLUICE_ROUTER_DIALER_H
 #define SLUICE_ROUTER_DIALER_H
 
@@ -12,7 +13,12 @@
 #include "dns/route.h"
 #include "router/config.h"
 
-enum { DIALER_RACERS = 6, DIALER_HOST_PATIENCE = 10, DIALER_SESSIONS_MAX = 40 };
+enum {
+    DIALER_RACERS = 6,
+    DIALER_PATIENCE_MS = 4000, /* a SYN and two more, after one second and after three */
+    DIALER_HOST_PATIENCE = 10,
+    DIALER_SESSIONS_MAX = 40
+};
 
 /* Position in a route. */
 struct dialed {
@@ -26,6 +32,7 @@ struct racer {
     struct loop_fd watch;
     int fd; /* owned; -1: free slot */
     struct dialed at;
+    int64_t began_ms;
     struct timer timer;
 };
 

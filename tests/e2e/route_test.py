@@ -1,12 +1,13 @@
 """From domain to host: hostile DNS, and hosts that fail before another host of the same domain gets its
 turn. The DNS is scripted (tests/peer/dns_peer.py)."""
 import contextlib
+import socket
 
 import pytest
 
 from bugs import BUGS, Good
 from dns_peer import DROP, GARBAGE, REFUSED, SERVFAIL, WRONG_ID, DnsPeer
-from harness import EX_OK, EX_TEMPFAIL, HOSTNAME, Router, message
+from harness import EX_OK, EX_TEMPFAIL, HOSTNAME, Router, message, wait_for
 from peer import Peer
 
 FIRST, SECOND = "127.0.0.2", "127.0.0.3"
@@ -237,3 +238,99 @@ def test_equal_preferences_share_the_load(tmp_path):
         assert router.drain().code == EX_OK
         assert len(one.messages) + len(two.messages) == 40
         assert one.messages and two.messages
+
+
+@contextlib.contextmanager
+def deaf(address, port=0):
+    """Takes no connection and refuses none: its backlog is full, so the kernel drops each SYN."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((address, port))
+        listener.listen(0)
+        for _ in range(3):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def patient(dns, port):
+    """A dead address alone would keep a delivery for longer than the test lasts."""
+    settings = config(dns, port)
+    settings["smtp"].update(connect_timeout="1h", race_delay="10ms")
+    return settings
+
+
+@pytest.mark.short
+def test_a_dead_address_never_keeps_the_next_from_its_turn(tmp_path):
+    records = {"d.test": mx("both.test"), "both.test": {"A": [FIRST, SECOND]},
+               "e.test": mx("one.test", "two.test"), "one.test": {"A": [FIRST]}, "two.test": {"A": [SECOND]}}
+    with Peer(Good, address=SECOND) as peer, deaf(FIRST, peer.port), DnsPeer(records) as dns:
+        router = Router(tmp_path, patient(dns, peer.port))
+        for name in ("d", "e"):
+            router.spool.drop(name, message([f"u@{name}.test"]))
+        result = router.drain()
+        assert result.code == EX_OK and len(peer.messages) == 2
+        assert {e["attempt"] for e in result.log} == {1}
+
+
+def test_a_host_whose_every_address_is_dead_does_not_keep_the_next_from_its_turn(tmp_path):
+    """More of them than are dialed at a time."""
+    dead = [f"127.0.0.{i}" for i in range(10, 19)]
+    records = {"d.test": mx("one.test", "two.test"), "one.test": {"A": dead}, "two.test": {"A": [SECOND]}}
+    with Peer(Good, address=SECOND) as peer, contextlib.ExitStack() as stack, DnsPeer(records) as dns:
+        for address in dead:
+            stack.enter_context(deaf(address, peer.port))
+        router = Router(tmp_path, patient(dns, peer.port))
+        router.spool.drop("m", message(["u@d.test"]))
+        assert router.drain().one("delivered")["mx"] == "two.test"
+
+
+def test_a_connection_that_nobody_answers_ends_by_its_time_limit(tmp_path):
+    with deaf(FIRST) as port:
+        router = Router(tmp_path, {"pickup": {"settle": "0s"}, "smtp": {"connect_timeout": "200ms"},
+                                   'destination "*"': {"next_hop": f"[{FIRST}]:{port}"}})
+        router.spool.drop("m", message(["u@d.test"]))
+        end = router.drain().one("deferred")
+        assert (end["phase"], end["code"], end["enhanced"]) == ("connect", None, "4.4.1")
+
+
+def test_the_family_that_worked_goes_first_the_next_time(tmp_path):
+    """IPv6 goes first until only IPv4 has worked; then IPv6 is not asked although it would answer."""
+    records = {"d.test": mx("mx.test"), "mx.test": {"A": ["127.0.0.1"], "AAAA": ["::1"]}}
+    with Peer(Good) as four, DnsPeer(records) as dns:
+        router = Router(tmp_path, {**config(dns, four.port), 'destination "*"': {"max_deliveries": 1}})
+        router.start()
+        router.spool.drop("m0", message(["u@d.test"]))
+        wait_for(lambda: len(four.messages) == 1, "the first message")
+        with Peer(Good, address="::1", port=four.port) as six:
+            router.spool.drop("m1", message(["u@d.test"]))
+            wait_for(lambda: len(four.messages) == 2, "the second message")
+            assert six.counts["connections"] == 0
+            router.stop()
+
+
+class Small(Good):
+    keywords = ["PIPELINING", "SIZE 2000"]
+
+
+MISFITS = [("large@d.test", b"0123456789\r\n" * 500), ("f\u00fcr@d.test", b"x\r\n")]
+
+
+@pytest.mark.parametrize("recipient,body", MISFITS, ids=["size", "smtputf8"])
+def test_what_one_host_cannot_take_goes_to_the_next(tmp_path, recipient, body):
+    with two_hosts(Small) as (one, two, dns):
+        router = Router(tmp_path, config(dns, one.port))
+        router.spool.drop("m", message([recipient], body))
+        end = router.drain().one("delivered")
+        assert (end["mx"], end["attempt"]) == ("two.test", 1) and not one.messages
+
+
+@pytest.mark.parametrize("recipient,body", MISFITS, ids=["size", "smtputf8"])
+def test_what_one_host_cannot_take_waits_while_the_next_is_down(tmp_path, recipient, body):
+    """It bounces only when every host has said that it cannot."""
+    with two_hosts(Small) as (one, two, dns):
+        two.close()
+        router = Router(tmp_path, config(dns, one.port))
+        router.spool.drop("m", message([recipient], body, sender=""))
+        assert [e["event"] for e in router.drain().log] == ["deferred"]

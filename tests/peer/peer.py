@@ -335,7 +335,8 @@ class Peer:
         self.lock = threading.Lock()
         self.contexts = {}
         self.live = set()
-        self.listener = socket.create_server((address, port), backlog=128)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self.listener = socket.create_server((address, port), backlog=128, family=family)
         self.address, self.port = self.listener.getsockname()[:2]
         self.stopped = threading.Event()  # for behaviours that wait for the test's end
         self.thread = threading.Thread(target=self._accept, daemon=True)
