@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from harness import (BUILD, EX_OK, EX_TEMPFAIL, ROOT, Dns, Process, Router, Sink, message, program, wait_for)
+from harness import (BUILD, EX_OK, EX_TEMPFAIL, ROOT, Dns, Process, Router, Sink, Spool, message, program,
+                     unavailable, wait_for)
 
 FAST = {"pickup": {"settle": "0s"}, "retry": {"minimum": "1s", "maximum": "2s"}}
 
@@ -294,6 +295,8 @@ def test_configuration_errors_name_file_line_and_expectation(tmp_path):
         run = subprocess.run([program("sluice"), "check", "-c", str(path)], capture_output=True, text=True, timeout=60)
         assert run.returncode == 78
         assert f"{path}:" in run.stderr and word in run.stderr
+        run = subprocess.run([program("sluice"), "run", "-c", str(path), "--drain"], capture_output=True, timeout=60)
+        assert run.returncode == 78
     path.write_text("")
     run = subprocess.run([program("sluice"), "check", "-c", str(path)], capture_output=True, text=True, timeout=60)
     assert run.returncode == EX_OK
@@ -301,6 +304,20 @@ def test_configuration_errors_name_file_line_and_expectation(tmp_path):
     again = subprocess.run([program("sluice"), "check", "-c", str(tmp_path / "effective.conf")],
                            capture_output=True, text=True, timeout=60)
     assert again.returncode == EX_OK and again.stdout == run.stdout
+
+
+@pytest.mark.parametrize("has_file", [True, False], ids=["empty", "none"])
+def test_an_empty_configuration_and_none_at_all_run(tmp_path, has_file):
+    (tmp_path / "empty.conf").write_text("")
+    chosen = ["-c", str(tmp_path / "empty.conf")] if has_file else []
+    if not has_file and os.path.exists("/etc/sluice/sluice.conf"):
+        unavailable("/etc/sluice/sluice.conf is there")
+    spool = Spool(tmp_path / "spool")
+    spool.drop("nobody", b"Subject: no recipients\n\nhello\n")
+    run = subprocess.run([program("sluice"), "run", *chosen, "--spool", str(spool.path), "--drain"],
+                         capture_output=True, text=True, timeout=60)
+    assert run.returncode == EX_OK, run.stderr
+    assert spool.files("bad") == ["bad/nobody", "bad/nobody.why"]
 
 
 def test_the_demo_agrees_with_the_receiver(tmp_path):

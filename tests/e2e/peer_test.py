@@ -2,6 +2,9 @@
 spool and at the peer. Each row runs as it is, with replies a byte at a time and without PIPELINING;
 some also in one flight, behind a first message by DATA."""
 import dataclasses
+import json
+import ssl
+import subprocess
 import threading
 import time
 import typing
@@ -9,7 +12,7 @@ import typing
 import pytest
 
 from bugs import BUGS, Good, from_the_second
-from harness import EX_OK, EX_TEMPFAIL, Router, message, wait_for
+from harness import EX_OK, EX_TEMPFAIL, Router, message, program, wait_for
 from peer import Peer
 
 SHORT = "300ms"
@@ -384,3 +387,124 @@ def test_sigterm_finishes_the_transaction_in_flight(tmp_path):
         assert peer.messages and not [e for e in router.log() if e["event"] != "delivered"]
         assert router.drain().code == EX_OK
         assert sorted(m.header("Message-ID") for m in peer.messages) == [f"<m{i}@origin.test>" for i in range(3)]
+
+
+MUTE = {"EHLO": "ehlo", "STARTTLS": "starttls", "MAIL": "mail", "RCPT": "rcpt", "DATA": "data"}
+
+
+@pytest.mark.parametrize("verb", MUTE)
+def test_each_command_has_its_own_time_limit(tmp_path, certificate, verb):
+    """Of all limits only the one of that command is short."""
+    class Mute(Good):
+        pipelining = False
+
+        def dispatch(self, line):
+            if line.startswith(verb):
+                self.conn.stall()
+                return False
+            return super().dispatch(line)
+
+    phase = MUTE[verb]
+    with Peer(Mute, tls=certificate) as peer:
+        level = "may" if verb == "STARTTLS" else "none"
+        router = Router(tmp_path, {**BASE, "smtp": {f"{phase}_timeout": SHORT},
+                                   'destination "*"': {"next_hop": peer.next_hop, "tls": {"level": level}}})
+        router.spool.drop("m", message(["u@d.test"]))
+        end = router.drain().one("deferred")
+        assert (end["phase"], end["code"], end["enhanced"], end["in_doubt"]) == (phase, None, "4.4.2", False)
+
+
+def test_the_reply_to_quit_is_not_waited_for(tmp_path):
+    class NoGoodbye(Good):
+        def dispatch(self, line):
+            if line == "QUIT":
+                self.peer.count("quit")
+                self.peer.stopped.wait(60)
+                return False
+            return super().dispatch(line)
+
+    with Peer(NoGoodbye) as peer:
+        router = Router(tmp_path, {**BASE, 'destination "*"': {"next_hop": peer.next_hop, **ONE_BY_ONE}})
+        for i in range(3):
+            router.spool.drop(f"m{i}", message(["u@d.test"]))
+        assert router.drain().code == EX_OK and len(peer.messages) == 3
+        wait_for(lambda: peer.counts.get("quit") == 3, "QUIT of each connection")
+        assert peer.counts["open"] == 3
+
+
+def test_a_connection_without_work_says_quit_after_its_idle_time(tmp_path):
+    with Peer(Good) as peer:
+        router = Router(tmp_path, {**BASE, 'destination "*"': {"next_hop": peer.next_hop, "idle": SHORT}})
+        router.start()
+        router.spool.drop("m", message(["u@d.test"]))
+        wait_for(lambda: peer.verbs().get("QUIT") == 1 and peer.counts["open"] == 0, "the connection's end")
+        assert router.stop() == EX_OK
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("level", ["may", "encrypt"])
+def test_a_failed_resumed_handshake_is_followed_by_a_full_one(tmp_path, certificate, level, version):
+    """Within the attempt, and without counting as a failure of the host."""
+    class BreaksSecond(Good):
+        max_version = ssl.TLSVersion[version]
+
+        def handshake(self):
+            if self.number != 1:
+                return super().handshake()
+            self.conn.read_octets(5)  # of the ClientHello
+            self.peer.count("broken")
+            return False
+
+    with Peer(BreaksSecond, tls=certificate) as peer:
+        router = Router(tmp_path, {**BASE, 'destination "*"': {"next_hop": peer.next_hop, "tls": {"level": level},
+                                                               **ONE_BY_ONE}})
+        for i in range(3):
+            router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
+        result = router.drain()
+        assert result.code == EX_OK
+        assert [(e["event"], e["attempt"], e["tls"]["resumed"]) for e in result.log] == [
+            ("delivered", 1, False), ("delivered", 1, False), ("delivered", 1, True)]
+        assert (peer.counts["broken"], peer.counts["full"], peer.counts["resumed"]) == (1, 2, 1)
+
+
+def test_urgent_mail_goes_first_and_its_tag_is_logged(tmp_path):
+    class Waits(Good):
+        def on_content(self, content):
+            if not self.peer.messages:
+                self.peer.count("asked")
+                self.peer.go.wait(60)
+            return super().on_content(content)
+
+    def loaded():
+        run = subprocess.run([program("sluice"), "status", "--json", "-c", router.config_path], capture_output=True,
+                             timeout=60)
+        return json.loads(run.stdout)["messages"]["loaded"]
+
+    with Peer(Waits) as peer:
+        peer.go = threading.Event()
+        router = Router(tmp_path, {**BASE, 'destination "*"': {"next_hop": peer.next_hop, **ONE_CONNECTION}})
+        router.start()
+        router.spool.drop("first", message(["first@d.test"]))
+        wait_for(lambda: peer.counts.get("asked"), "the first message to be under way")
+        for value in ("3", "", "7"):
+            options = f"X-Sluice-Priority: {value}\r\nX-Sluice-Tag: tag {value}\r\n" if value else ""
+            router.spool.drop(f"p{value}", options.encode() + message([f"p{value}@d.test"]))
+        wait_for(lambda: loaded() == 4, "the others to wait behind it")
+        peer.go.set()
+        wait_for(lambda: len(router.log()) == 4, "all four")
+        router.stop()
+        assert [m.recipients for m in peer.messages] == [["first@d.test"], ["p7@d.test"], ["p@d.test"], ["p3@d.test"]]
+        assert {e["recipient"]: e.get("tag") for e in router.log()} == {
+            "first@d.test": None, "p@d.test": None, **{f"p{v}@d.test": f"tag {v}" for v in (3, 7)}}
+        assert not any(b"X-Sluice" in m.content for m in peer.messages)
+
+
+def test_a_deadline_ends_the_retries(tmp_path):
+    with Peer(BUGS["451-at-mail"]) as peer, Peer(Good) as home:
+        router = Router(tmp_path, {**BASE, "retry": {"minimum": "200ms", "maximum": "200ms"},
+                                   'destination "*"': {"next_hop": peer.next_hop},
+                                   'destination "origin.test"': {"next_hop": home.next_hop}})
+        router.spool.drop("m", b"X-Sluice-Deadline: 1s\r\n" + message(["u@d.test"]))
+        result = router.drain("--until-empty")
+        assert result.code == EX_OK and result.one("bounced")["enhanced"] == "5.4.7"
+        assert len(home.messages) == 1
