@@ -146,6 +146,33 @@ def test_a_file_that_is_being_written_is_left_until_it_is_complete(tmp_path):
         assert idents(peer) == ["other0", "other1", "other2", "other3", "other4", "slow"]
 
 
+@pytest.mark.parametrize("inline", ["0", "256K"], ids=["streamed", "in-memory"])
+def test_a_file_that_grows_while_it_is_sent_arrives_whole(tmp_path, inline):
+    """What is in the file now is new mail: the outcome of what was there before does not remove it."""
+    class Waits(Good):
+        pipelining = False
+
+        def on_data(self):
+            if not self.peer.go.is_set():
+                self.peer.count("asked")
+                self.peer.go.wait(60)
+            return super().on_data()
+
+    with Peer(Waits) as peer:
+        peer.go = threading.Event()
+        router = Router(tmp_path, to(peer, pickup={"settle": "0s", "scan_interval": "1s"},
+                                     queue={"content_inline_max": inline}, retry={"minimum": "200ms", "maximum": "200ms"}))
+        path = router.spool.drop("m", message(["u@d.test"], b"begin\r\n" * 1000, ident="m"))
+        router.start()
+        wait_for(lambda: peer.counts.get("asked"), "DATA")
+        with open(path, "ab") as file:
+            file.write(b"the end\r\n")
+        peer.go.set()
+        wait_for(lambda: any(m.content.endswith(b"the end\r\n") for m in list(peer.messages)), "all of it")
+        wait_for(router.spool.is_empty, "an empty spool")
+        assert router.stop() == EX_OK
+
+
 def test_writers_that_link_and_then_unlink_are_fine(tmp_path):
     with Peer(Good) as peer:
         router = Router(tmp_path, to(peer, pickup={"settle": "1s", "scan_interval": "1s"}))
