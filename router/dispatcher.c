@@ -268,7 +268,8 @@ static void show_table(struct dispatcher *dispatcher)
     buffer_init(&out, LOG_LINES_MAX);
     size_t num = site_pool_snapshot(dispatcher->services.site_pool, &sites);
     progress_wipe(&dispatcher->progress, &out);
-    progress_table(sites, num, dispatcher->loop.now_ms - dispatcher->progress.started_ms, &out);
+    progress_table(sites, num, &dispatcher->totals,
+                   dispatcher->loop.now_ms - dispatcher->progress.started_ms, &out);
     write_progress(&out);
     free(sites);
 }

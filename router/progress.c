@@ -114,10 +114,26 @@ static size_t widest_name(const struct progress_site *sites, size_t num_sites)
     return widest < PROGRESS_NAME_COLUMNS ? widest : PROGRESS_NAME_COLUMNS;
 }
 
-void progress_table(const struct progress_site *sites, size_t num_sites, int64_t elapsed_ms,
-                    struct buffer *out)
+static uint64_t beyond(uint64_t total, uint64_t sum)
 {
-    struct progress_site sum = {.name = "total"};
+    return total > sum ? total - sum : 0;
+}
+
+/* False when the rows tell of every recipient. */
+static bool find_rest(const struct progress_totals *totals, const struct progress_site *sum,
+                      struct progress_site *out)
+{
+    *out = (struct progress_site){.name = "(no host)",
+                                  .delivered = beyond(totals->delivered, sum->delivered),
+                                  .deferred = beyond(totals->deferred, sum->deferred),
+                                  .bounced = beyond(totals->bounced, sum->bounced)};
+    return out->delivered || out->deferred || out->bounced;
+}
+
+void progress_table(const struct progress_site *sites, size_t num_sites,
+                    const struct progress_totals *totals, int64_t elapsed_ms, struct buffer *out)
+{
+    struct progress_site sum = {.name = "total"}, rest;
     size_t columns = widest_name(sites, num_sites);
     text_columns_put(out, bytes_of("destination"), columns, true);
     buffer_printf(out, " %10s %9s %8s %12s %10s %9s %12s\n", "delivered", "deferred", "bounced",
@@ -125,6 +141,10 @@ void progress_table(const struct progress_site *sites, size_t num_sites, int64_t
     for (size_t i = 0; i < num_sites; i++) {
         put_row(out, columns, &sites[i]);
         add_site(&sum, &sites[i]);
+    }
+    if (find_rest(totals, &sum, &rest)) {
+        put_row(out, columns, &rest);
+        add_site(&sum, &rest);
     }
     put_row(out, columns, &sum);
     double seconds = elapsed_ms > 0 ? (double)elapsed_ms / 1000.0 : 0;

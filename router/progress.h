@@ -44,8 +44,9 @@ bool progress_update(struct progress *progress, const struct progress_totals *to
                      int64_t now_ms, struct buffer *out);
 /* Wipes the live line (before anything else is written there, and at the end). */
 void progress_wipe(struct progress *progress, struct buffer *out);
-/* A row per destination in the order given, then the totals of the rows. */
-void progress_table(const struct progress_site *sites, size_t num_sites, int64_t elapsed_ms,
-                    struct buffer *out);
+/* A row per destination in the order given, one for what totals has beyond them (recipients for
+ * whom no host was found), then the sums. */
+void progress_table(const struct progress_site *sites, size_t num_sites,
+                    const struct progress_totals *totals, int64_t elapsed_ms, struct buffer *out);
 
 #endif

@@ -91,7 +91,8 @@ static void columns_align_whatever_the_names(void **state)
         {.delivered = 4444, .deferred = 2},
     };
     memset(sites[3].name, 'x', sizeof sites[3].name - 1);
-    progress_table(sites, 4, 2000, &out);
+    struct progress_totals totals = {.delivered = 4800, .deferred = 2, .bounced = 1};
+    progress_table(sites, 4, &totals, 2000, &out);
     size_t width = 0;
     size_t num_lines = 0;
     for (const char *line = text(); num_lines < 6; line = strchr(line, '\n') + 1, num_lines++) {
@@ -111,9 +112,19 @@ static void columns_align_whatever_the_names(void **state)
 static void a_table_without_rows_or_time_is_still_a_table(void **state)
 {
     (void)state;
-    progress_table(NULL, 0, 0, &out);
+    progress_table(NULL, 0, &(struct progress_totals){0}, 0, &out);
     assert_non_null(strstr(text(), "destination"));
     assert_non_null(strstr(text(), "0.0 s, 0 delivered a second\n"));
+}
+
+static void recipients_without_a_host_have_a_row_and_are_in_the_sum(void **state)
+{
+    (void)state;
+    const struct progress_site site = {.name = "mx.test", .delivered = 5};
+    struct progress_totals totals = {.delivered = 5, .deferred = 2, .bounced = 3};
+    progress_table(&site, 1, &totals, 1000, &out);
+    assert_non_null(strstr(text(), "\n(no host)            0         2        3 "));
+    assert_non_null(strstr(text(), "\ntotal                5         2        3 "));
 }
 
 static void text_is_cut_and_padded_by_columns(void **state)
@@ -156,6 +167,7 @@ int main(void)
         TEST(a_narrow_terminal_never_wraps),
         TEST(columns_align_whatever_the_names),
         TEST(a_table_without_rows_or_time_is_still_a_table),
+        TEST(recipients_without_a_host_have_a_row_and_are_in_the_sum),
         TEST(text_is_cut_and_padded_by_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
