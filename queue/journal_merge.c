@@ -105,9 +105,28 @@ static void add_deferred(struct journal_merge *merge, const struct journal_recor
     memset(merge->marks, 0, record->num * sizeof *merge->marks);
 }
 
+/* As waiting_adopt() judges: of the same size and time it is a copy, whose recipients' states hold.
+ */
+static bool is_of_another_file(const struct journal_merge *merge,
+                               const struct journal_record *record)
+{
+    const struct file_identity *known = &merge->message.identity;
+    return merge->path[0] &&
+           (known->size != record->identity.size || known->mtime_ns != record->identity.mtime_ns);
+}
+
+/* The file was replaced and taken up under its id: recipients of the old one do not have it. */
+static void forget_states(struct journal_merge *merge)
+{
+    merge->message.num_recipients = 0;
+    merge->message.recipients_digest = 0;
+}
+
 void journal_merge_add(struct journal_merge *merge, const struct journal_record *record)
 {
     struct journal_message *message = &merge->message;
+    if (is_of_another_file(merge, record))
+        forget_states(merge);
     if (record->kind == JOURNAL_DEFERRED)
         add_deferred(merge, record);
     else

@@ -1,8 +1,10 @@
 /* From the records of one message to its state. Pure. Private to the journal.
  *
- * Fed in the order in which they were first stored. A `deferred` replaces all before it. An outcome
- * of an attempt answers the intent of that attempt and of earlier ones; an intent that stays
- * unanswered leaves its recipients in doubt. A recipient that was delivered stays delivered. */
+ * Fed in the order in which they were first stored. A `deferred` replaces all before it, and so
+ * does any record of another file (size or modification time): its recipients begin anew. An
+ * outcome of an attempt answers the intent of that attempt and of earlier ones; an intent that
+ * stays unanswered leaves its recipients in doubt. A recipient that was delivered stays delivered.
+ */
 #ifndef SLUICE_QUEUE_JOURNAL_MERGE_H
 #define SLUICE_QUEUE_JOURNAL_MERGE_H
 

@@ -84,12 +84,14 @@ static void add_to_index(struct table *table, struct waiting *waiting)
     if (table->num + table->num_held >= table->num_buckets)
         grow_index(table);
     struct waiting **bucket = bucket_of(table, waiting->id);
+    table->num_in_doubt += waiting->is_in_doubt;
     waiting->id_next = *bucket;
     *bucket = waiting;
 }
 
 static void take_from_index(struct table *table, const struct waiting *waiting)
 {
+    table->num_in_doubt -= waiting->is_in_doubt;
     struct waiting **link = bucket_of(table, waiting->id);
     while (*link != waiting)
         link = &(*link)->id_next;
@@ -214,8 +216,10 @@ struct waiting *waiting_new(const struct journal_message *message)
         return waiting;
     struct buffer states;
     buffer_init(&states, UINT32_MAX);
-    for (uint32_t i = 0; i < message->num_recipients; i++)
+    for (uint32_t i = 0; i < message->num_recipients; i++) {
         pack(&message->recipients[i], &states);
+        waiting->is_in_doubt |= message->recipients[i].status == RECIPIENT_IN_DOUBT;
+    }
     waiting->states = mem_alloc(states.len);
     memcpy(waiting->states, states.at, states.len);
     waiting->states_len = (uint32_t)states.len;
@@ -282,7 +286,16 @@ bool waiting_adopt(struct waiting *waiting, const struct file_identity *identity
     waiting->states_len = 0;
     waiting->num_recipients = 0;
     waiting->recipients_digest = 0;
+    waiting->is_in_doubt = false;
     return false;
+}
+
+bool table_adopt(struct table *table, struct waiting *waiting, const struct file_identity *identity)
+{
+    bool was_in_doubt = waiting->is_in_doubt;
+    bool is_copy = waiting_adopt(waiting, identity);
+    table->num_in_doubt -= was_in_doubt && !waiting->is_in_doubt;
+    return is_copy;
 }
 
 void waiting_make_due(struct waiting *waiting)

@@ -34,6 +34,7 @@ struct waiting {
     uint32_t states_len;
     uint32_t recipients_digest;
     uint32_t num_recipients;
+    bool is_in_doubt;        /* so is one of its recipients, or more */
     bool is_met;             /* at the start: its file was found where it was recorded */
     bool is_parked;          /* could be tried now, but for want of room at its site */
     bool is_listed;          /* its site will wake it when it has room */
@@ -49,6 +50,7 @@ struct table {
     struct waiting **buckets; /* owned: all entries by id */
     size_t num_buckets;       /* a power of two, or 0 */
     size_t num_held;
+    size_t num_in_doubt; /* of both kinds: those with a recipient in doubt */
 };
 
 void table_init(struct table *table);
@@ -82,6 +84,9 @@ bool waiting_fits(const struct waiting *waiting, uint32_t digest, size_t num);
  * size and modification time it is a copy (a restored backup), and the recipients' states are kept.
  * False: they are forgotten, so that every recipient is tried: a double is better than a loss. */
 bool waiting_adopt(struct waiting *waiting, const struct file_identity *identity);
+/* The same for an entry of the table. */
+bool table_adopt(struct table *table, struct waiting *waiting,
+                 const struct file_identity *identity);
 /* All recipients that wait are due at once. */
 void waiting_make_due(struct waiting *waiting);
 /* The earliest instant at which a recipient of it is due: 0 when one is due at once or none waits.

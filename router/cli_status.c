@@ -47,10 +47,11 @@ static void print_for_people(const json_t *answer)
            text(answer, "version"), (long long)json_integer_value(json_object_get(answer, "pid")),
            since(answer, "started"));
     json_array_foreach(json_object_get(answer, "pauses"), i, pause) print_pause(pause);
-    printf("messages: %lld waiting, %lld held, %lld loaded; deliveries in flight: %lld; "
-           "connections: %lld\n",
+    printf("messages: %lld waiting, %lld held, of these %lld in doubt; %lld loaded; "
+           "deliveries in flight: %lld; connections: %lld\n",
            number(answer, "messages", "waiting"), number(answer, "messages", "held"),
-           number(answer, "messages", "loaded"), number(answer, "messages", "in_flight"),
+           number(answer, "messages", "in_doubt"), number(answer, "messages", "loaded"),
+           number(answer, "messages", "in_flight"),
            (long long)json_integer_value(json_object_get(answer, "connections")));
     printf("recipients so far: %lld delivered, %lld deferred, %lld bounced\n",
            number(answer, "recipients", "delivered"), number(answer, "recipients", "deferred"),

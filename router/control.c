@@ -45,7 +45,8 @@ struct control {
     struct timer stop_timer;
     struct client *clients;
     unsigned num_clients;
-    int root_fd; /* borrowed from the spool */
+    int root_fd;    /* borrowed from the spool */
+    int reserve_fd; /* closed to let one client in when descriptors are used up; -1: it is in use */
     bool stopping;
 };
 
@@ -84,6 +85,12 @@ static void free_client(struct loop_garbage *garbage)
     free(client);
 }
 
+static void refill_reserve(struct control *control)
+{
+    if (control->reserve_fd < 0)
+        control->reserve_fd = fcntl(control->root_fd, F_DUPFD_CLOEXEC, 0);
+}
+
 /* Whose call is out goes when it is back. */
 static void drop_client(struct client *client)
 {
@@ -94,6 +101,7 @@ static void drop_client(struct client *client)
     loop_unwatch(&control->loop, &client->watch);
     if (fd >= 0)
         close(fd);
+    refill_reserve(control);
     buffer_clear(&client->in);
     buffer_clear(&client->out);
     if (client->busy)
@@ -264,6 +272,19 @@ static void add_client(struct control *control, int fd)
     loop_arm(&control->loop, &client->timer, CONTROL_WAIT_MS);
 }
 
+/* The trouble must be visible just when no descriptor is left: one client after the other is let in
+ * at the reserve's place. */
+static int accept_client(struct control *control)
+{
+    int listener = control->listener.fd;
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0 || (errno != EMFILE && errno != ENFILE) || control->reserve_fd < 0)
+        return fd;
+    close(control->reserve_fd);
+    control->reserve_fd = -1;
+    return accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 static void on_connection(struct loop_fd *watch, unsigned events)
 {
     (void)events;
@@ -271,7 +292,7 @@ static void on_connection(struct loop_fd *watch, unsigned events)
         "{\"ok\":false,\"code\":\"tempfail\",\"error\":\"too many clients at once\"}\n";
     struct control *control = container_of(watch, struct control, listener);
     int fd;
-    while ((fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+    while ((fd = accept_client(control)) >= 0) {
         if (control->num_clients < CONTROL_CLIENTS_MAX) {
             add_client(control, fd);
             continue;
@@ -290,6 +311,7 @@ static void accept_again(struct timer *timer, int64_t now_ms)
 {
     (void)now_ms;
     struct control *control = container_of(timer, struct control, accept_timer);
+    refill_reserve(control);
     loop_set_events(&control->loop, &control->listener, LOOP_READ);
 }
 
@@ -396,8 +418,10 @@ static int set_up(struct control *control)
     control->listener = (struct loop_fd){.fd = -1, .on_ready = on_connection};
     remove_stale(control->root_fd);
     int fd = open_listener(control->root_fd);
-    if (fd >= 0 && loop_watch(&control->loop, &control->listener, fd, LOOP_READ))
+    if (fd >= 0 && loop_watch(&control->loop, &control->listener, fd, LOOP_READ)) {
+        refill_reserve(control);
         return 0;
+    }
     int error = fd < 0 ? -fd : errno;
     if (fd >= 0)
         close(fd);
@@ -412,6 +436,7 @@ struct control *control_new(const struct spool *spool, const struct control_serv
     struct control *control = mem_zalloc(1, sizeof *control);
     control->services = services;
     control->root_fd = spool->root_fd;
+    control->reserve_fd = -1;
     int result = set_up(control);
     if (result == 0)
         return control;
@@ -459,6 +484,8 @@ void control_free(struct control *control)
         drop_client(control->clients);
     }
     remove_socket(control);
+    if (control->reserve_fd >= 0)
+        close(control->reserve_fd);
     mailbox_fini(&control->mailbox);
     loop_fini(&control->loop);
     free(control);

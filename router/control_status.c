@@ -37,8 +37,9 @@ static json_t *commit_row(struct journal_thread *thread, int64_t now_ms)
 
 static json_t *message_row(const struct dispatcher *dispatcher)
 {
-    return json_pack("{s:I, s:I, s:I, s:I}", "waiting", (json_int_t)dispatcher->table.num, "held",
-                     (json_int_t)dispatcher->table.num_held, "loaded",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "waiting", (json_int_t)dispatcher->table.num,
+                     "held", (json_int_t)dispatcher->table.num_held, "in_doubt",
+                     (json_int_t)dispatcher->table.num_in_doubt, "loaded",
                      (json_int_t)dispatcher->num_messages, "in_flight",
                      (json_int_t)site_pool_num_in_flight(dispatcher->services.site_pool));
 }

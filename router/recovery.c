@@ -110,9 +110,10 @@ static void add_orphan(struct walk *walk, int folder, const char *path, uint64_t
 
 /* A restored backup has the names and new inodes. To take the file for another one would cancel the
  * entry, and nobody would look at the file again. */
-static void adopt(struct waiting *waiting, const char *path, const struct file_identity *identity)
+static void adopt(struct walk *walk, struct waiting *waiting, const char *path,
+                  const struct file_identity *identity)
 {
-    if (waiting_adopt(waiting, identity))
+    if (table_adopt(walk->table, waiting, identity))
         log_warning("%s: a copy of the file that was recorded; it goes on from what is known",
                     path);
     else
@@ -144,7 +145,7 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
     }
     waiting->is_met = true;
     if (!file_identity_equal(&identity, &waiting->identity))
-        adopt(waiting, path, &identity);
+        adopt(walk, waiting, path, &identity);
     if (strcmp(waiting->path, path) != 0 && !move_as_recorded(walk, path, waiting))
         set_path(waiting, path);
 }

@@ -14,6 +14,7 @@
 #include "router/transcript.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-enum { BROKEN_HOSTS_MAX = 65536, REPORT_MAX = 16 * 1024 };
+enum { BROKEN_HOSTS_MAX = 65536, REPORT_MAX = 16 * 1024, FREE_FDS_MIN = 16 };
 
 struct router {
     const struct router_options *options;
@@ -272,6 +273,21 @@ static int open_spool(struct router *router, struct waiting_set *known)
     return 0;
 }
 
+/* A limit that leaves no room for connections and messages would be a pause without end. */
+static bool has_descriptors(const struct router *router)
+{
+    int fds[FREE_FDS_MIN], num = 0;
+    while (num < FREE_FDS_MIN && (fds[num] = fcntl(router->spool.root_fd, F_DUPFD_CLOEXEC, 0)) >= 0)
+        num++;
+    bool enough = num == FREE_FDS_MIN;
+    if (!enough)
+        log_error("only %d descriptors are left to work with: %s; raise the limit (ulimit -n)", num,
+                  strerror(errno));
+    while (num)
+        close(fds[--num]);
+    return enough;
+}
+
 static int start(struct router *router)
 {
     struct waiting_set known = {0};
@@ -301,6 +317,8 @@ static int start(struct router *router)
         return EX_IOERR;
     }
     open_control(router);
+    if (!has_descriptors(router))
+        return EX_OSERR;
     if (!log_start() || !start_threads(router)) {
         log_error("cannot start the threads: %s", strerror(errno));
         return EX_OSERR;

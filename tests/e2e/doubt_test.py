@@ -37,6 +37,10 @@ def test_a_connection_lost_after_the_dot_is_held_and_never_sent_again(tmp_path):
         assert held.startswith("hold/")
         (row,) = router.queue()
         assert (row["path"], row["held"], statuses(row)) == (held, "in doubt", ["in doubt"])
+        router.start()
+        counts = {"waiting": 0, "held": 1, "in_doubt": 1, "loaded": 0, "in_flight": 0}
+        wait_for(lambda: router.status().get("messages") == counts, "status to count it")
+        router.stop()
         # Nothing is left to wait for, and a restart leaves it where it is.
         again = router.drain("--until-empty")
         assert (again.code, again.log) == (EX_TEMPFAIL, [])

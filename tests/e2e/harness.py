@@ -248,6 +248,12 @@ class Router:
                 assert num_torn <= self.kills, line
         return events
 
+    def status(self):
+        """What `sluice status --json` says; empty when no router answers."""
+        out = subprocess.run([program("sluice"), "status", "-c", self.config_path, "--json"],
+                             capture_output=True, check=False, timeout=60 * PATIENCE).stdout
+        return json.loads(out) if out else {}
+
     def queue(self):
         """What `sluice queue --json` says, one object a message."""
         out = subprocess.run([program("sluice"), "queue", "-c", self.config_path, "--json"],

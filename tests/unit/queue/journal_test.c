@@ -108,6 +108,34 @@ static void states_merge_by_attempt(void **state)
     }
 }
 
+static bool put_intent_of_file(struct journal *journal, const struct file_identity *identity)
+{
+    uint32_t index = 1;
+    return journal_append_intent(journal, 5, path_for(5), identity, 1, &index, 1);
+}
+
+/* The first recipient has the old file only. A copy (a restored backup) is the same mail. */
+static void what_is_known_of_a_file_does_not_count_for_another(void **state)
+{
+    struct fixture *f = *state;
+    struct file_identity identity = identity_for(5);
+    assert_true(put_deferred(f->journal, 5, 1, 2));
+    assert_true(put_outcome(f->journal, 5, 2, 0, OUTCOME_DELIVERED));
+    identity.ino++;
+    assert_true(put_intent_of_file(f->journal, &identity));
+    reopen(f);
+    assert_int_equal(find(f, 5)->recipients[0].status, RECIPIENT_DELIVERED);
+    identity.mtime_ns++;
+    assert_true(put_intent_of_file(f->journal, &identity));
+    reopen(f);
+    const struct seen *s = find(f, 5);
+    assert_true(file_identity_equal(&s->identity, &identity));
+    assert_int_equal(s->digest, 0);
+    assert_int_equal(s->recipients[0].status, RECIPIENT_PENDING);
+    assert_int_equal(s->recipients[0].attempts, 0);
+    assert_int_equal(s->recipients[1].status, RECIPIENT_IN_DOUBT);
+}
+
 static void every_status_survives_a_snapshot(void **state)
 {
     struct fixture *f = *state;
@@ -414,6 +442,7 @@ int main(void)
         TEST(a_new_journal_is_empty),
         TEST(records_come_back_as_they_were),
         TEST(states_merge_by_attempt),
+        TEST(what_is_known_of_a_file_does_not_count_for_another),
         TEST(every_status_survives_a_snapshot),
         TEST(texts_of_any_length_survive),
         TEST(the_host_and_the_time_of_the_last_attempt_survive),

@@ -216,11 +216,38 @@ static void a_copy_keeps_its_states_and_another_file_does_not(void **state)
     waiting_free(waiting);
 }
 
+static void entries_in_doubt_are_counted(void **state)
+{
+    (void)state;
+    struct recipient_state in[2] = {{.status = RECIPIENT_DELIVERED},
+                                    {.status = RECIPIENT_IN_DOUBT}};
+    struct journal_message message = {
+        .path = "deferred/aa/x", .identity = {.ino = 1}, .num_recipients = 2, .recipients = in};
+    struct table table;
+    table_init(&table);
+    for (message.id = 1; message.id <= 4; message.id++)
+        table_add(&table, waiting_new(&message));
+    in[1].status = RECIPIENT_PENDING;
+    message.id = 5;
+    table_add_held(&table, waiting_new(&message));
+    assert_int_equal(table.num_in_doubt, 4);
+    /* Of another file under the name nothing is known. */
+    struct file_identity other = {.ino = 2, .size = 9};
+    assert_false(table_adopt(&table, table_find(&table, 2), &other));
+    assert_false(table_adopt(&table, table_find(&table, 5), &other));
+    assert_int_equal(table.num_in_doubt, 3);
+    while (table.num)
+        waiting_free(table_take_first(&table));
+    assert_int_equal(table.num_in_doubt, 0);
+    table_fini(&table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(entries_come_out_in_order_of_due_time),
         cmocka_unit_test(entries_are_found_by_id_whether_they_wait_or_are_held),
+        cmocka_unit_test(entries_in_doubt_are_counted),
         cmocka_unit_test(recipients_that_wait_can_be_made_due),
         cmocka_unit_test(states_come_back_as_they_went_in),
         cmocka_unit_test(all_recipients_become_due_whatever_host_they_were_tried_at),
