@@ -202,6 +202,9 @@ class Campaign:
 
     def note_doubts(self):
         """What the restart will find in doubt. One that was not tried again since is the same doubt."""
+        folders = ("deferred", "hold", "bad", "journal")
+        if not all((self.router.spool.path / name).is_dir() for name in folders):
+            return  # killed before the spool was ever open: nothing was tried, and `sluice queue` refuses it
         for row in self.router.queue():
             if row["path"].startswith("hold/"):
                 continue
@@ -248,15 +251,22 @@ class Campaign:
                 found[ident_of(original), recipient.decode()].append(ident_of(content))
         return found
 
+    def kill_all(self):
+        for number in range(1, self.kills + 1):
+            self.kill_once()
+            if number % 100 == 0:
+                note(f"{number} kills, {len(self.load.messages)} messages")
+
     def run(self):
         personalities = [f"{words},reject={REFUSED}{domain}" for domain, words in RECEIVERS.items()]
         with Sink(self.folder / "sink", *personalities, arguments=("--ledger", self.ledger_path)) as self.sink:
             self.router = Router(self.folder, config_for(self.sink, self.in_doubt))
             self.load = Load(self.rng, self.router.spool)
-            for number in range(1, self.kills + 1):
-                self.kill_once()
-                if number % 100 == 0:
-                    note(f"{number} kills, {len(self.load.messages)} messages")
+            try:
+                self.kill_all()
+            except BaseException:
+                self.router.kill()
+                raise
             result = self.router.drain("--until-empty", timeout=60 + self.kills / 5)
             held = bool(self.router.spool.files("hold"))
             assert result.code == (EX_TEMPFAIL if held else EX_OK), (result.code, result.stderr[-4000:])
