@@ -143,6 +143,7 @@ static struct route *plan_domain_itself(const struct route_target *target,
 {
     struct route_plan_host *host = &plan->hosts[0];
     plan->is_implicit = true;
+    host->preference = 0; /* RFC 5321 5.1 */
     if (!domain_name_normalise(bytes_of(target->name), host->name))
         return bounce(target, evidence, 550, ENHANCED(5, 1, 2), "not a domain name");
     if (!target->is_next_hop && is_own_name(rules, host->name))

@@ -129,6 +129,7 @@ static void make_host(struct fixture *f, size_t i, const char *name, const char 
 static struct route *judge(struct fixture *f, const char *mx, const char *addresses)
 {
     struct route_plan plan;
+    memset(&plan, 0xa5, sizeof plan); /* what is left unset must not count */
     if (mx)
         make_mx(f, mx);
     const struct answer_found *mx_found = mx ? &f->mx_found : NULL;
@@ -418,6 +419,9 @@ static void the_host_set_does_not_depend_on_failing_look_ups(void **state)
     struct route *route = judge(f, "10 a.test 20 b.test", "a.test=FAILED b.test=192.0.2.2");
     assert_string_equal(route->host_set, "smtp:25 10:a.test 20:b.test");
     assert_string_equal(route->site_name, "a.test");
+    route_unref(route);
+    route = judge(f, "NODATA", "dom.test=192.0.2.1");
+    assert_string_equal(route->host_set, "smtp:25 0:dom.test");
     route_unref(route);
     f->target = (struct route_target){.name = "relay.test",
                                       .site_name = "lmtp:[relay.test]:24",
