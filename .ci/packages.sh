@@ -6,7 +6,7 @@ build_packages=(
     libjemalloc-dev
 )
 test_packages=(
-    libcmocka-dev clang libclang-rt-14-dev clang-format
+    libcmocka-dev clang libclang-rt-14-dev clang-format valgrind
     python3 python3-pytest python3-dnspython openssl iproute2 util-linux knot unbound
     python3-pygal chromium e2fsprogs
 )
