@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "dns/record_job.h"
 #include "dns/route_job.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 enum {
     RESOLVER_STOP = 101,
+    RESOLVER_ASK_RECORDS = 103,
     OWN_ADDRESSES_MAX = 256,
     INTERFACES_INTERVAL_MS = 60 * 1000,
     JOBS_PER_QUESTION = 2 /* jobs under way for each question that may be in flight */
@@ -28,6 +30,7 @@ struct resolver {
     struct dns_transport *transport;
     struct lookups *lookups;
     struct route_jobs jobs;
+    struct record_jobs record_jobs;
     struct lookup_counters counters;
     struct timer interfaces_timer;
     char *own_name;
@@ -76,6 +79,8 @@ static void on_item(void *ctx, struct mailbox_item *item)
     struct resolver *resolver = ctx;
     if (item->kind == RESOLVER_STOP)
         loop_stop(&resolver->loop);
+    else if (item->kind == RESOLVER_ASK_RECORDS)
+        record_jobs_add(&resolver->record_jobs, container_of(item, struct record_query, item));
     else
         route_jobs_add(&resolver->jobs, container_of(item, struct route_query, item));
 }
@@ -125,6 +130,7 @@ static void init_jobs(struct resolver *resolver, const struct resolver_options *
                                          .ipv6 = options->ipv6,
                                          .max_active = JOBS_PER_QUESTION * max_in_flight};
     route_jobs_init(&resolver->jobs);
+    resolver->record_jobs.lookups = resolver->lookups;
     read_interfaces(resolver);
     timer_init(&resolver->interfaces_timer, on_interfaces_timer);
     loop_arm(&resolver->loop, &resolver->interfaces_timer, INTERFACES_INTERVAL_MS);
@@ -193,6 +199,7 @@ void resolver_stop(struct resolver *resolver)
     pthread_join(resolver->thread, NULL);
     mailbox_drain(&resolver->mailbox);
     route_jobs_abort(&resolver->jobs);
+    record_jobs_abort(&resolver->record_jobs);
     free_resolver(resolver);
 }
 
@@ -200,6 +207,13 @@ void resolver_ask(struct resolver *resolver, struct route_query *query)
 {
     CHECK(query->reply_to && !query->domain == !!query->next_hop);
     query->item.kind = 0;
+    mailbox_post(&resolver->mailbox, &query->item);
+}
+
+void resolver_ask_records(struct resolver *resolver, struct record_query *query)
+{
+    CHECK(query->reply_to && query->name);
+    query->item.kind = RESOLVER_ASK_RECORDS;
     mailbox_post(&resolver->mailbox, &query->item);
 }
 

@@ -8,7 +8,7 @@
 #define SLUICE_DNS_RESOLVER_H
 
 #include "base/mailbox.h"
-#include "dns/route.h"
+#include "dns/answer.h"
 
 struct resolver;
 
@@ -33,7 +33,8 @@ struct resolver_options {
     bool ipv6;
 };
 
-enum { RESOLVER_ANSWER = 100 }; /* item.kind of an answered query */
+/* item.kind of an answered query for a route, and of one for records */
+enum { RESOLVER_ANSWER = 100, RESOLVER_RECORDS = 102 };
 
 struct route_query {
     struct mailbox_item item;
@@ -45,6 +46,17 @@ struct route_query {
     uint16_t port;       /* smtp.port, for what does not name its own */
     bool wants_tlsa;     /* also TLSA records of hosts that DNSSEC vouches for */
     struct route *route; /* the answer: one reference, owned by the asker; never NULL */
+};
+
+/* Records of one name and type, CNAMEs followed, as the servers have them: no address is refused.
+ */
+struct record_query {
+    struct mailbox_item item;
+    struct mailbox *reply_to; /* borrowed */
+    const char *name;         /* borrowed until answered: A-labels */
+    enum answer_type type;
+    struct answer *answer; /* the answer: one reference, owned by the asker alone; never NULL */
+    int64_t expires_ms;    /* monotonic: ask again after that */
 };
 
 struct resolver_counters {
@@ -62,6 +74,8 @@ struct resolver *resolver_start(const struct resolver_options *options, char why
 /* Answers what is under way with ROUTE_DEFER, ends the thread, frees all. */
 void resolver_stop(struct resolver *resolver);
 void resolver_ask(struct resolver *resolver, struct route_query *query);
+/* Any thread, as resolver_ask(). At resolver_stop() it is answered with ANSWER_FAILED. */
+void resolver_ask_records(struct resolver *resolver, struct record_query *query);
 void resolver_read_counters(struct resolver *resolver, struct resolver_counters *out);
 
 #endif
