@@ -14,6 +14,9 @@ pkg_check_modules(CONFUSE REQUIRED IMPORTED_TARGET libconfuse)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(IDN2 REQUIRED IMPORTED_TARGET libidn2)
 pkg_check_modules(CK REQUIRED IMPORTED_TARGET ck)
+# MTA-STS policies come by HTTP. The library has no .pc file.
+find_path(HTTP_PARSER_INCLUDE http_parser.h REQUIRED)
+find_library(HTTP_PARSER_LIBRARY http_parser REQUIRED)
 # A sanitizer brings its own malloc, under which jemalloc's figures are void.
 if(SLUICE_SANITIZE OR SLUICE_FUZZ)
   set(JEMALLOC_TARGET "")
