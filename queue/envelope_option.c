@@ -122,22 +122,19 @@ static const char *read_deadline(struct envelope *out, struct bytes value)
 
 static const char *read_tls(struct envelope *out, struct bytes value)
 {
-    static const char *const levels[] = {[ENVELOPE_TLS_NONE] = "may",
-                                         [ENVELOPE_TLS_ENCRYPT] = "encrypt",
-                                         [ENVELOPE_TLS_VERIFY] = "verify",
-                                         [ENVELOPE_TLS_DANE] = "dane",
-                                         [ENVELOPE_TLS_DANE_ONLY] = "dane-only"};
+    static const char *const levels[] = {
+        [ENVELOPE_TLS_NONE] = "may",      [ENVELOPE_TLS_ENCRYPT] = "encrypt",
+        [ENVELOPE_TLS_VERIFY] = "verify", [ENVELOPE_TLS_STS] = "sts",
+        [ENVELOPE_TLS_DANE] = "dane",     [ENVELOPE_TLS_DANE_ONLY] = "dane-only"};
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
         if (is(value, levels[i])) {
             out->tls = (enum envelope_tls)i;
             return NULL;
         }
     }
-    if (is(value, "sts"))
-        return "this version cannot honour that level";
     return is(value, "none")
                ? "a message can only ask for more than the configuration, not for less"
-               : "expected may, encrypt, verify, dane or dane-only";
+               : "expected may, encrypt, verify, sts, dane or dane-only";
 }
 
 static const char *read_require_tls(struct envelope *out, struct bytes value)

@@ -104,6 +104,14 @@ struct config {
         struct session_cache_options cache;
         char *cache_file; /* "" none */
         int64_t cache_save_interval_ms;
+        struct {
+            bool enabled;
+            char *file; /* "" in the spool folder, "none" nowhere */
+            uint16_t port;
+            int64_t timeout_ms, retry_ms;
+            unsigned fetches;
+            size_t entries;
+        } sts;
     } tls;
     struct retry_policy retry;
     struct {
@@ -139,6 +147,8 @@ struct resolver_options config_resolver_options(const struct config *config);
 unsigned config_num_tls_identities(const struct config *config);
 void config_tls_identity(const struct config *config, unsigned identity,
                          struct tls_context_options *out);
+/* Where MTA-STS policies are kept between runs, "" nowhere; the caller's to free. */
+char *config_sts_file(const struct config *config);
 /* Whether the sessions of any destination are to be written down. */
 bool config_wants_transcripts(const struct config *config);
 static inline bool config_syncs(const struct config *config)

@@ -19,20 +19,19 @@ static size_t depth_of(const char *section)
     return strchr(section, '.') ? 2 : 1;
 }
 
-/* Closes what `from` has open beyond what it shares with `to`, and opens the rest of `to`. Sections
- * within a section follow it directly in the table. */
+/* Closes what `from` has open beyond what it shares with `to`, and opens the rest of `to`. */
 static void change_section(const char *from, const char *to, struct buffer *out)
 {
-    size_t shared = strlen(from);
-    bool nested = *from && strncmp(to, from, shared) == 0 && to[shared] == '.';
-    if (nested) {
-        buffer_printf(out, "    %s {\n", to + shared + 1);
-        return;
-    }
-    for (size_t depth = depth_of(from); depth > 0; depth--)
-        buffer_append_str(out, depth == 2 ? "    }\n" : "}\n");
-    if (*to)
-        buffer_printf(out, "\n%s {\n", to);
+    size_t outer_from = strcspn(from, "."), outer_to = strcspn(to, ".");
+    bool shares = outer_to > 0 && outer_from == outer_to && strncmp(from, to, outer_to) == 0;
+    if (from[outer_from])
+        buffer_append_str(out, "    }\n");
+    if (*from && !shares)
+        buffer_append_str(out, "}\n");
+    if (*to && !shares)
+        buffer_printf(out, "\n%.*s {\n", (int)outer_to, to);
+    if (to[outer_to])
+        buffer_printf(out, "    %s {\n", to + outer_to + 1);
 }
 
 void config_print(const struct config *config, struct buffer *out)

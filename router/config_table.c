@@ -24,7 +24,6 @@ static const char *const versions[] = {"1.0", "1.1", "1.2", "1.3", NULL};
 static const char *const scopes[] = {"address", "host", "site", NULL};
 static const char *const unverifieds[] = {"false", "true", "plaintext", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
-static const char later_levels[] = "sts"; /* its policies are not looked up yet */
 
 /* clang-format off */
 const struct config_option config_options[] = {
@@ -114,8 +113,8 @@ const struct config_option config_options[] = {
     {"smtp", "race_delay", OPTION_DURATION, AT(smtp.race_delay_ms), 10, MS(60), "250ms", NULL, NULL,
      "How long an address is waited for before the next one is tried beside it (RFC 8305)."},
 
-    {"tls", "level", OPTION_CHOICE, AT(tls.all.level), 0, 0, "may", levels, later_levels,
-     "none: never TLS. may: TLS where the host offers it, else plaintext; more where DANE says so. encrypt: TLS or nothing. verify: and a certificate of a trusted CA for the host. dane, dane-only: see docs/tls.md. wrapper: as encrypt, from the first octet (port 465)."},
+    {"tls", "level", OPTION_CHOICE, AT(tls.all.level), 0, 0, "may", levels, NULL,
+     "none: never TLS. may: TLS where the host offers it, else plaintext; more where DANE or MTA-STS says so. encrypt: TLS or nothing. verify: and a certificate of a trusted CA for the host. sts, dane, dane-only: see docs/tls.md. wrapper: as encrypt, from the first octet (port 465)."},
     {"tls", "wrapper", OPTION_TRUTH, AT(tls.all.wrapper), 0, 0, "false", NULL, NULL,
      "Whether TLS begins with the first octet, without STARTTLS (port 465, RFC 8314); with any level."},
     {"tls", "match", OPTION_NAMES, AT(tls.all.match), 0, 2000, "", NULL, NULL,
@@ -159,6 +158,21 @@ const struct config_option config_options[] = {
      "Where the cache is kept between runs, a file of mode 0600 in a folder that we may write to. Empty: nowhere."},
     {"tls.session_cache", "save_interval", OPTION_DURATION, AT(tls.cache_save_interval_ms), 0, DAYS(7), "5m", NULL, NULL,
      "How often the file is written while we run; 0s: only at the end."},
+
+    {"tls.sts", "enabled", OPTION_TRUTH, AT(tls.sts.enabled), 0, 0, "true", NULL, NULL,
+     "Whether recipient domains are asked for MTA-STS policies (RFC 8461)."},
+    {"tls.sts", "file", OPTION_TEXT, AT(tls.sts.file), 0, PATH_LEN_MAX, "", NULL, NULL,
+     "Where policies are kept between runs. Empty: mta-sts in the spool folder; none: nowhere, and every start lets an attacker hide them."},
+    {"tls.sts", "timeout", OPTION_DURATION, AT(tls.sts.timeout_ms), 10, MS(600), "60s", NULL, NULL,
+     "Of one fetch of a policy."},
+    {"tls.sts", "retry", OPTION_DURATION, AT(tls.sts.retry_ms), MS(1), DAYS(1), "5m", NULL, NULL,
+     "How long a policy that could not be fetched is not asked for again, unless its id changes."},
+    {"tls.sts", "fetches", OPTION_NUMBER, AT(tls.sts.fetches), 1, 1000, "32", NULL, NULL,
+     "Fetches at once; the rest waits."},
+    {"tls.sts", "entries", OPTION_NUMBER, AT(tls.sts.entries), 16, 10000000, "100000", NULL, NULL,
+     "Domains whose policies are kept."},
+    {"tls.sts", "port", OPTION_NUMBER, AT(tls.sts.port), 1, 65535, "443", NULL, NULL,
+     "Where policies are fetched. For tests: RFC 8461 knows no other port."},
 
     {"retry", "minimum", OPTION_DURATION, AT(retry.minimum_ms), 100, DAYS(7), "5m", NULL, NULL,
      "The wait after the first failed attempt; it doubles with each. Also how long a host whose TLS fails is not spoken to in plaintext under tls.level may."},
@@ -209,7 +223,7 @@ const struct config_option config_options[] = {
     {"destination.auth", "allow_unverified", OPTION_CHOICE, OF(auth.allow_unverified), 0, 0, "false", unverifieds, NULL,
      "false: AUTH only over TLS whose certificate is checked (verify, dane, sts). true: over any TLS, whoever answers. plaintext: even without TLS."},
 
-    {"destination.tls", "level", OPTION_CHOICE, OF(tls.level), 0, 0, NULL, levels, later_levels,
+    {"destination.tls", "level", OPTION_CHOICE, OF(tls.level), 0, 0, NULL, levels, NULL,
      "As tls.level, which holds unless this is set."},
     {"destination.tls", "wrapper", OPTION_TRUTH, OF(tls.wrapper), 0, 0, NULL, NULL, NULL,
      "As tls.wrapper, which holds unless this is set."},

@@ -49,6 +49,14 @@ bool config_tls_same_identity(const struct tls_settings *a, const struct tls_set
            a->minimum_version == b->minimum_version && a->maximum_version == b->maximum_version;
 }
 
+char *config_sts_file(const struct config *config)
+{
+    const char *file = config->tls.sts.file;
+    if (strcmp(file, "none") == 0)
+        return mem_strdup("");
+    return *file ? mem_strdup(file) : mem_printf("%s/mta-sts", config->spool);
+}
+
 static bool same_session(const struct tls_settings *a, const struct tls_settings *b)
 {
     return a->session.enabled == b->session.enabled && a->session.scope == b->session.scope &&

@@ -56,7 +56,8 @@ struct connection {
     bool plaintext_forced; /* TLS failed here and policy lets this host have plaintext */
     bool full_handshake_forced; /* a resumed handshake failed here */
     bool has_tls;
-    bool offered_session; /* the handshake under way tries to resume */
+    enum tls_fault tls_fault; /* of the certificate in the last handshake that failed */
+    bool offered_session;     /* the handshake under way tries to resume */
     struct channel_tls_info tls;
     /* What the delivery for which the session was begun demands of its host; borrows from that
      * delivery: until the session is ready. */

@@ -44,6 +44,27 @@ static void fill_outcomes(struct delivery *delivery, const struct outcome *outco
             delivery->recipients[i].outcome = *outcome;
 }
 
+static void trace_sts(const struct connection *connection,
+                      const struct tls_requirement *requirement, struct delivery_trace *trace)
+{
+    const struct outcome *failure = connection->unsuitable.kind != OUTCOME_NONE
+                                        ? &connection->unsuitable
+                                        : &connection->failure;
+    const struct delivery_tls_state state = {
+        .has_session = connection->session_open,
+        .has_tls = connection->has_tls,
+        .fault = connection->tls_fault,
+        .wish = connection->has_tls ? connection->tls.verdict.wish : TLS_FAULT_NONE,
+        .failed_in = failure->phase,
+    };
+    trace->sts_mode = NULL;
+    if (!requirement->sts)
+        return;
+    trace->sts_mode = sts_mode_name(requirement->sts->mode);
+    trace->sts_result = delivery_sts_result(requirement, &state);
+    memcpy(trace->sts_id, requirement->sts->id, sizeof trace->sts_id);
+}
+
 /* Where it took place, for the log. */
 static void fill_trace(struct connection *connection, struct delivery *delivery)
 {
@@ -61,6 +82,7 @@ static void fill_trace(struct connection *connection, struct delivery *delivery)
                              &requirement);
     trace->tls_level = tls_level_name(requirement.level);
     trace->tls_source = tls_source_name(requirement.source);
+    trace_sts(connection, &requirement, trace);
     if (!connection->session_open)
         return;
     trace->tls_version = connection->has_tls ? connection->tls.version : NULL;

@@ -189,6 +189,7 @@ void connection_tls_failed(struct connection *connection, const char *why)
     bool bounces = refuses_certificate && connection->requirement.require_tls;
     struct outcome failure = outcome_from_trouble(
         PHASE_TLS, bounces ? TROUBLE_REQUIRETLS_FAILED : TROUBLE_TLS_FAILED, why);
+    connection->tls_fault = connection->channel.verdict.fault;
     /* A certificate that one delivery cannot accept does not make the host's TLS broken. */
     if (!refuses_certificate)
         tls_broken_hosts_failed(services->broken_hosts, connection->label, now_ms);

@@ -21,6 +21,7 @@ struct delivery *delivery_new(struct message *message, uint32_t num_recipients)
 void delivery_free(struct delivery *delivery)
 {
     route_unref(delivery->route);
+    sts_policy_unref(delivery->sts);
     free(delivery);
 }
 

@@ -31,7 +31,10 @@ struct delivery_trace {
     const char *tls_cipher;  /* static */
     const char *tls_level;   /* static: of the policy in force at the host; NULL: none reached */
     const char *tls_source;  /* static: who decided it */
-    bool tls_verified;       /* the certificate was checked, now or when the session began */
+    const char *sts_mode;    /* static: of the domain's MTA-STS policy; NULL: none counts here */
+    const char *sts_result;  /* static: delivery_sts_result() */
+    char sts_id[STS_ID_MAX + 1];
+    bool tls_verified; /* the certificate was checked, now or when the session began */
     bool tls_resumed;
     bool reused;                /* the connection had carried a delivery before */
     uint32_t attempts_on_hosts; /* hosts tried in this attempt */
@@ -49,6 +52,7 @@ struct delivery {
     struct delivery *next;   /* in the one list that holds it */
     struct message *message; /* borrowed: lives until all its deliveries are back */
     struct route *route;     /* one reference, owned */
+    struct sts_policy *sts;  /* one reference, owned; NULL: the domain has none */
     struct site *site;       /* borrowed: lives while deliveries name it */
     const struct destination_settings *settings; /* borrowed from the configuration */
     const char *domain;                          /* borrowed from message->envelope */

@@ -30,6 +30,15 @@ static void put_policy(struct json_line *json, const struct delivery *delivery)
     json_line_close(json, '}');
 }
 
+static void put_sts(struct json_line *json, const struct delivery_trace *trace)
+{
+    json_line_open(json, "sts", '{');
+    json_line_text(json, "mode", trace->sts_mode);
+    json_line_text(json, "id", trace->sts_id);
+    json_line_text(json, "result", trace->sts_result);
+    json_line_close(json, '}');
+}
+
 static void put_host(struct json_line *json, const struct delivery *delivery)
 {
     const struct delivery_trace *trace = &delivery->trace;
@@ -44,6 +53,8 @@ static void put_host(struct json_line *json, const struct delivery *delivery)
         json_line_null(json, "port");
     }
     put_policy(json, delivery);
+    if (trace->sts_mode)
+        put_sts(json, trace);
     if (!trace->tls_version) {
         json_line_null(json, "tls");
         return;

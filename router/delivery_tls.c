@@ -4,9 +4,9 @@
 #include "router/outcome_table.h"
 
 static const enum tls_level asked_levels[] = {
-    [ENVELOPE_TLS_NONE] = TLS_LEVEL_NONE,           [ENVELOPE_TLS_ENCRYPT] = TLS_LEVEL_ENCRYPT,
-    [ENVELOPE_TLS_VERIFY] = TLS_LEVEL_VERIFY,       [ENVELOPE_TLS_DANE] = TLS_LEVEL_DANE,
-    [ENVELOPE_TLS_DANE_ONLY] = TLS_LEVEL_DANE_ONLY,
+    [ENVELOPE_TLS_NONE] = TLS_LEVEL_NONE,     [ENVELOPE_TLS_ENCRYPT] = TLS_LEVEL_ENCRYPT,
+    [ENVELOPE_TLS_VERIFY] = TLS_LEVEL_VERIFY, [ENVELOPE_TLS_STS] = TLS_LEVEL_STS,
+    [ENVELOPE_TLS_DANE] = TLS_LEVEL_DANE,     [ENVELOPE_TLS_DANE_ONLY] = TLS_LEVEL_DANE_ONLY,
 };
 
 static enum tls_level asked_level(const struct delivery *delivery)
@@ -33,6 +33,7 @@ void delivery_tls_requirement(const struct delivery *delivery, const struct rout
         .host_is_ours = delivery->settings->next_hop != NULL,
         .domain = delivery->domain,
         .tlsa = &host->tlsa,
+        .sts = delivery->sts,
     };
     tls_policy_combine(&inputs, out);
 }
@@ -50,8 +51,23 @@ struct outcome delivery_tls_fits(const struct tls_requirement *requirement, bool
         return delivery_tls_unusable(requirement);
     if (requirement->mandatory && !has_tls)
         return outcome_from_trouble(PHASE_STARTTLS, TROUBLE_TLS_NOT_OFFERED, NULL);
-    if (!tls_proof_satisfies(proof, requirement))
+    /* What is only wished for keeps no mail from a host without TLS. */
+    if (has_tls && !tls_proof_satisfies(proof, requirement))
         return outcome_from_trouble(PHASE_TLS, TROUBLE_TLS_POLICY,
                                     "the session's certificate was not checked for this");
     return (struct outcome){.kind = OUTCOME_NONE};
+}
+
+const char *delivery_sts_result(const struct tls_requirement *requirement,
+                                const struct delivery_tls_state *state)
+{
+    if (!requirement->sts_allows)
+        return "mx-mismatch";
+    if (state->has_session && state->has_tls)
+        return state->wish == TLS_FAULT_NONE ? "ok" : tls_fault_name(state->wish);
+    if (state->has_session || state->failed_in == PHASE_STARTTLS)
+        return "starttls-not-supported";
+    if (state->failed_in != PHASE_TLS)
+        return NULL;
+    return state->fault == TLS_FAULT_NONE ? "validation-failure" : tls_fault_name(state->fault);
 }

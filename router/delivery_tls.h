@@ -18,4 +18,17 @@ struct outcome delivery_tls_unusable(const struct tls_requirement *requirement);
 struct outcome delivery_tls_fits(const struct tls_requirement *requirement, bool has_tls,
                                  const uint8_t proof[TLS_PROOF_LEN]);
 
+/* What came of TLS at the host of an attempt. */
+struct delivery_tls_state {
+    bool has_session, has_tls;
+    enum tls_fault fault;         /* of the certificate that ended the handshake */
+    enum tls_fault wish;          /* of the one that was accepted all the same */
+    enum outcome_phase failed_in; /* without a session: where the host failed */
+};
+
+/* What the domain's MTA-STS policy says of that, in testing too: "ok", "mx-mismatch", or by the
+ * names of RFC 8460 4.3; static. NULL: the host was not reached. requirement->sts is not NULL. */
+const char *delivery_sts_result(const struct tls_requirement *requirement,
+                                const struct delivery_tls_state *state);
+
 #endif

@@ -205,6 +205,9 @@ static void on_item(void *ctx, struct mailbox_item *item)
     case RESOLVER_ANSWER:
         dispatcher_route_answered(dispatcher, container_of(item, struct route_query, item));
         break;
+    case STS_ANSWER:
+        dispatcher_sts_answered(dispatcher, container_of(item, struct sts_query, item));
+        break;
     case PICKUP_QUIET:
         on_quiet(dispatcher);
         break;

@@ -6,7 +6,8 @@
  * DELIVERY_RETURNED from workers (not tried) -> recipients' states; when the last delivery of a
  * message is back, the message is decided: removed, deferred, held, bad, or unloaded to wait for
  * its site. MESSAGE_REMOVE, _DEFER, _HOLD, _BAD back from the journal thread -> freed by pickup, or
- * an entry of the table. RESOLVER_ANSWER -> deliveries that waited for that route. */
+ * an entry of the table. RESOLVER_ANSWER and STS_ANSWER -> deliveries that waited for that route
+ * and policy. */
 #ifndef SLUICE_ROUTER_DISPATCHER_H
 #define SLUICE_ROUTER_DISPATCHER_H
 
@@ -16,6 +17,7 @@
 #include "router/pickup.h"
 #include "router/progress.h"
 #include "router/site_pool.h"
+#include "tls/sts_service.h"
 
 /* DISPATCHER_CALL: struct control_call, of which run() is called with the dispatcher. */
 enum { DISPATCHER_STOP = 70, DISPATCHER_CALL, DESTINATION_BUCKETS = 16384 };
@@ -24,6 +26,7 @@ struct dispatcher_services {
     const struct config *config;
     struct journal *journal;
     struct resolver *resolver;
+    struct sts_service *sts; /* NULL: MTA-STS is off */
     struct site_pool *site_pool;
     struct mailbox *pickup;
     struct mailbox *journal_thread;
@@ -43,10 +46,13 @@ struct destination {
     struct destination *next; /* in its bucket */
     char *domain;             /* owned */
     const struct destination_settings *settings;
-    struct route *route; /* one reference; NULL: not known yet */
-    bool asking;
+    struct route *route;    /* one reference; NULL: not known yet */
+    struct sts_policy *sts; /* one reference; NULL: the domain has none, or it is not asked for */
+    int64_t sts_expires_ms;
+    unsigned num_asked; /* answers that are to come: the route, the policy */
     struct route_query query;
-    struct delivery *first; /* wait for the route */
+    struct sts_query sts_query;
+    struct delivery *first; /* wait for them */
     struct delivery *last;
 };
 
@@ -117,6 +123,7 @@ void dispatcher_operate_and_wait(struct dispatcher *dispatcher, struct operator_
 /* Between the files of this room. dispatcher_route.c: */
 void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery);
 void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query *query);
+void dispatcher_sts_answered(struct dispatcher *dispatcher, struct sts_query *query);
 void dispatcher_sweep_destinations(struct dispatcher *dispatcher);
 /* All deliveries that wait for a route, as a list. */
 struct delivery *dispatcher_take_unrouted(struct dispatcher *dispatcher);

@@ -1,5 +1,6 @@
-/* From a recipient domain to a route and a site: one look-up per domain, however many deliveries
- * wait for it. The resolver asks DNS; the site pool decides when something goes out. */
+/* From a recipient domain to a route, an MTA-STS policy and a site: one look-up per domain, however
+ * many deliveries wait for it. The resolver asks DNS, tls/sts_service.c for policies; the site pool
+ * decides when something goes out. */
 #include "base/clock.h"
 #include "base/memory.h"
 #include "router/dispatcher.h"
@@ -47,6 +48,8 @@ static void place(struct dispatcher *dispatcher, struct destination *destination
         return;
     }
     delivery->route = route_ref(destination->route);
+    sts_policy_unref(delivery->sts);
+    delivery->sts = sts_policy_ref(destination->sts);
     struct site *site =
         site_pool_get(dispatcher->services.site_pool, destination->route, destination->settings);
     int64_t until_ms = 0;
@@ -66,9 +69,25 @@ static void place(struct dispatcher *dispatcher, struct destination *destination
     dispatcher_delivery_returned(dispatcher, delivery, until_wall_ms);
 }
 
+/* Next hops are the operator's, literals have no domain that could publish anything. */
+static bool wants_sts(const struct dispatcher *dispatcher, const struct destination *destination)
+{
+    const struct destination_settings *settings = destination->settings;
+    return dispatcher->services.sts && !settings->next_hop && destination->domain[0] != '[' &&
+           settings->tls.level != TLS_LEVEL_NONE;
+}
+
+static void ask_sts(struct dispatcher *dispatcher, struct destination *destination)
+{
+    destination->num_asked++;
+    destination->sts_query =
+        (struct sts_query){.reply_to = &dispatcher->mailbox, .domain = destination->domain};
+    sts_service_ask(dispatcher->services.sts, &destination->sts_query);
+}
+
 static void ask(struct dispatcher *dispatcher, struct destination *destination)
 {
-    destination->asking = true;
+    destination->num_asked = 1;
     destination->query = (struct route_query){
         .item.kind = RESOLVER_ANSWER,
         .reply_to = &dispatcher->mailbox,
@@ -78,12 +97,22 @@ static void ask(struct dispatcher *dispatcher, struct destination *destination)
         .wants_tlsa = true,
     };
     resolver_ask(dispatcher->services.resolver, &destination->query);
+    if (wants_sts(dispatcher, destination))
+        ask_sts(dispatcher, destination);
+    else
+        destination->sts_expires_ms = INT64_MAX;
+}
+
+static bool is_fresh(const struct destination *destination, int64_t now_ms)
+{
+    return destination->route && destination->route->expires_ms > now_ms &&
+           destination->sts_expires_ms > now_ms;
 }
 
 void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery)
 {
     struct destination *destination = get_destination(dispatcher, delivery->domain);
-    if (destination->route && destination->route->expires_ms > dispatcher->loop.now_ms) {
+    if (destination->num_asked == 0 && is_fresh(destination, dispatcher->loop.now_ms)) {
         place(dispatcher, destination, delivery);
         return;
     }
@@ -93,16 +122,15 @@ void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *deliver
     else
         destination->first = delivery;
     destination->last = delivery;
-    if (!destination->asking)
+    if (destination->num_asked == 0)
         ask(dispatcher, destination);
 }
 
-void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query *query)
+/* One of the answers is there; with the last one the mail goes on. */
+static void answered(struct dispatcher *dispatcher, struct destination *destination)
 {
-    struct destination *destination = container_of(query, struct destination, query);
-    route_unref(destination->route);
-    destination->route = query->route;
-    destination->asking = false;
+    if (--destination->num_asked)
+        return;
     struct delivery *delivery = destination->first;
     destination->first = destination->last = NULL;
     while (delivery) {
@@ -113,9 +141,27 @@ void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query
     }
 }
 
+void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query *query)
+{
+    struct destination *destination = container_of(query, struct destination, query);
+    route_unref(destination->route);
+    destination->route = query->route;
+    answered(dispatcher, destination);
+}
+
+void dispatcher_sts_answered(struct dispatcher *dispatcher, struct sts_query *query)
+{
+    struct destination *destination = container_of(query, struct destination, sts_query);
+    sts_policy_unref(destination->sts);
+    destination->sts = query->policy;
+    destination->sts_expires_ms = query->expires_ms;
+    answered(dispatcher, destination);
+}
+
 static void free_destination(struct destination *destination)
 {
     route_unref(destination->route);
+    sts_policy_unref(destination->sts);
     free(destination->domain);
     free(destination);
 }
@@ -126,9 +172,8 @@ void dispatcher_sweep_destinations(struct dispatcher *dispatcher)
         struct destination **link = &dispatcher->destinations[i];
         while (*link) {
             struct destination *destination = *link;
-            bool used =
-                destination->asking || destination->first ||
-                (destination->route && destination->route->expires_ms > dispatcher->loop.now_ms);
+            bool used = destination->num_asked || destination->first ||
+                        is_fresh(destination, dispatcher->loop.now_ms);
             if (used) {
                 link = &destination->next;
                 continue;

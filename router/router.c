@@ -39,6 +39,8 @@ struct router {
     struct session_saver session_saver;
     struct tls_broken_hosts *broken_hosts;
     struct resolver *resolver;
+    struct tls_context *sts_context; /* owned: the anchors for policy hosts */
+    struct sts_service *sts;         /* owned; NULL: MTA-STS is off */
     struct site_pool *site_pool;
     struct log_file *delivery_log;
     struct log_file *transcript;
@@ -163,6 +165,37 @@ static int start_resolver(struct router *router)
     return EX_CONFIG;
 }
 
+/* Policy hosts get no client certificate of ours, and the protocol's defaults. */
+static int start_sts(struct router *router)
+{
+    const struct config *config = router->config;
+    char why[TLS_WHY_MAX];
+    if (!config->tls.sts.enabled)
+        return 0;
+    const struct tls_context_options anchors = {.ca_file = config->tls.all.ca_file,
+                                                .system_ca_file = config->tls.all.system_ca_file};
+    char *file = config_sts_file(config);
+    struct sts_service_options options = {
+        .resolver = router->resolver,
+        .context = router->sts_context = tls_context_new(&anchors, why),
+        .port = config->tls.sts.port,
+        .allow_local = config->dns.allow_local,
+        .ipv4 = config->dns.ipv4,
+        .ipv6 = config->dns.ipv6,
+        .timeout_ms = config->tls.sts.timeout_ms,
+        .fetches = config->tls.sts.fetches,
+        .cache = {.entries = config->tls.sts.entries, .retry_s = config->tls.sts.retry_ms / 1000},
+        .file = file,
+    };
+    if (router->sts_context)
+        router->sts = sts_service_start(&options, why);
+    free(file);
+    if (router->sts)
+        return 0;
+    log_error("%s", why);
+    return EX_CONFIG;
+}
+
 static void claim(void *ctx, const struct file_identity *identity)
 {
     pickup_claim(ctx, identity);
@@ -193,6 +226,7 @@ static bool init_threads(struct router *router)
         .config = config,
         .journal = router->journal,
         .resolver = router->resolver,
+        .sts = router->sts,
         .site_pool = router->site_pool,
         .pickup = &router->pickup->mailbox,
         .journal_thread = &router->journal_thread.mailbox,
@@ -299,6 +333,8 @@ static int start(struct router *router)
         code = open_tls(router);
     if (code == 0)
         code = start_resolver(router);
+    if (code == 0)
+        code = start_sts(router);
     if (code) {
         waiting_set_fini(&known);
         return code;
@@ -370,6 +406,7 @@ static void release(struct router *router)
     if (router->broken_hosts)
         tls_broken_hosts_free(router->broken_hosts);
     free_tls_contexts(router);
+    tls_context_free(router->sts_context);
     if (router->spool.path)
         spool_close(&router->spool);
     log_file_close(router->delivery_log);
@@ -390,7 +427,10 @@ static int stop(struct router *router)
     dispatcher_join(router->dispatcher);
     journal_thread_stop(&router->journal_thread);
     journal_thread_join(&router->journal_thread);
+    if (router->sts)
+        sts_service_stop(router->sts);
     resolver_stop(router->resolver);
+    sts_service_free(router->sts);
     if (router->control)
         control_stop(router->control);
     session_saver_stop(&router->session_saver);

@@ -72,6 +72,12 @@ static void raise(struct tls_requirement *out, enum tls_level level, enum tls_so
     out->mandatory |= level >= TLS_LEVEL_ENCRYPT;
 }
 
+static void heed_sts(const struct tls_policy_inputs *in, struct tls_requirement *out)
+{
+    out->sts = in->sts;
+    out->sts_allows = sts_policy_allows(in->sts, in->host);
+}
+
 static void cannot_use(struct tls_requirement *out, const char *why)
 {
     if (!out->unusable)
@@ -100,9 +106,12 @@ static void demand(const struct tls_policy_inputs *in, enum tls_level level, enu
     case TLS_LEVEL_STS:
         out->checks |= TLS_CHECK_PKIX;
         out->names_host = true;
-        if (!in->sts || in->sts->mode == STS_NONE)
+        if (!in->sts || in->sts->mode == STS_NONE) {
             cannot_use(out, "the domain has no MTA-STS policy");
-        else if (!sts_policy_allows(in->sts, in->host))
+            break;
+        }
+        heed_sts(in, out);
+        if (!out->sts_allows)
             cannot_use(out, "the domain's MTA-STS policy does not allow this host");
         break;
     case TLS_LEVEL_DANE_ONLY:
@@ -141,6 +150,7 @@ static void discover_sts(const struct tls_policy_inputs *in, struct tls_requirem
 {
     if (!in->sts || in->sts->mode == STS_NONE)
         return;
+    heed_sts(in, out);
     if (in->sts->mode == STS_TESTING) {
         out->wishes |= TLS_CHECK_PKIX;
         return;
@@ -148,7 +158,7 @@ static void discover_sts(const struct tls_policy_inputs *in, struct tls_requirem
     out->names_host = true;
     raise(out, TLS_LEVEL_STS, TLS_SOURCE_STS);
     out->checks |= TLS_CHECK_PKIX;
-    if (!sts_policy_allows(in->sts, in->host))
+    if (!out->sts_allows)
         cannot_use(out, "the domain's MTA-STS policy does not allow this host");
 }
 

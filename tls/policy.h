@@ -84,6 +84,10 @@ struct tls_requirement {
     bool host_is_literal; /* an address: the certificate has to name it as such */
     const char *domain;
     const struct tlsa_set *tlsa; /* with TLS_CHECK_TLSA */
+    /* The domain's MTA-STS policy where it counts at this host, be it in testing; NULL: it does
+     * not. */
+    const struct sts_policy *sts;
+    bool sts_allows; /* ... and names the host */
 };
 
 void tls_policy_combine(const struct tls_policy_inputs *inputs, struct tls_requirement *out);

@@ -273,7 +273,6 @@ static void option_values_are_checked(void **state)
         {"TLS: dane-only", NULL},
         {"TLS: Verify", NULL},
         {"TLS: wrapper", "expected"},
-        {"TLS: sts", "cannot honour"},
         {"TLS: encrypted", "expected"},
         {"RequireTLS: true", NULL},
         {"RequireTLS: false", NULL},

@@ -150,6 +150,8 @@ static char *in_its_section(const struct config_option *option, const char *line
         return mem_printf("destination \"x.example\" { tls { session_cache { %s } } }", line);
     if (strcmp(section, "tls.session_cache") == 0)
         return mem_printf("tls { session_cache { %s } }", line);
+    if (strcmp(section, "tls.sts") == 0)
+        return mem_printf("tls { sts { %s } }", line);
     return *section ? mem_printf("%s { %s }", section, line) : mem_strdup(line);
 }
 
@@ -220,7 +222,6 @@ static void what_is_wrong_is_told_with_file_line_and_what_was_expected(void **st
         {"queue { content_memory = \"64Q\" }", "test.conf:1: ", "not understood", "a size"},
         {"queue { content_memory = \"99999999999999T\" }", "test.conf:1: ", "not understood", "1T"},
         {"queue { in_doubt = \"drop\" }", "test.conf:1: ", "unknown", "\"retry\" or \"hold\""},
-        {"tls { level = \"sts\" }", "test.conf:1: ", "not available yet", "\"dane-only\""},
         {"tls { level = \"tofu\" }", "test.conf:1: ", "unknown", "\"dane-only\""},
         {"tls { match = \"mx.test -x-..\" }", "test.conf:1: ", "-x-..", "domain names"},
         {"queue { durability = \"often\" }", "test.conf:1: ", "unknown", "\"strict\""},
