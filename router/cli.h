@@ -14,6 +14,7 @@ int cli_fsck(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_tls_cache(int argc, char **argv);
 int cli_probe(int argc, char **argv);
+int cli_tlsrpt(int argc, char **argv);
 int cli_version(void);
 
 /* What most subcommands share. All texts are borrowed from argv. */

@@ -112,6 +112,8 @@ struct config {
             unsigned fetches;
             size_t entries;
         } sts;
+        int64_t report_keep_ms; /* 0: nothing is counted for TLS reports */
+        char *report_organization, *report_contact;
     } tls;
     struct retry_policy retry;
     struct {

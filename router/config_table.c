@@ -174,6 +174,13 @@ const struct config_option config_options[] = {
     {"tls.sts", "port", OPTION_NUMBER, AT(tls.sts.port), 1, 65535, "443", NULL, NULL,
      "Where policies are fetched. For tests: RFC 8461 knows no other port."},
 
+    {"tls.report", "keep", OPTION_DURATION, AT(tls.report_keep_ms), 0, DAYS(90), "14d", NULL, NULL,
+     "How long what TLS reports are made of is kept (RFC 8460, sluice tlsrpt); 0s: nothing is counted."},
+    {"tls.report", "organization", OPTION_TEXT, AT(tls.report_organization), 0, 200, "", NULL, NULL,
+     "Who reports. Empty: hostname."},
+    {"tls.report", "contact", OPTION_TEXT, AT(tls.report_contact), 0, 200, "", NULL, NULL,
+     "The address at which who gets a report can ask."},
+
     {"retry", "minimum", OPTION_DURATION, AT(retry.minimum_ms), 100, DAYS(7), "5m", NULL, NULL,
      "The wait after the first failed attempt; it doubles with each. Also how long a host whose TLS fails is not spoken to in plaintext under tls.level may."},
     {"retry", "maximum", OPTION_DURATION, AT(retry.maximum_ms), 100, DAYS(7), "4000s", NULL, NULL, "Doubling stops here."},

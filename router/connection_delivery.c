@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/memory.h"
-#include "router/connection.h"
+#include "router/connection_report.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -337,6 +337,7 @@ static void mark_ready(struct connection *connection)
     site_pool_session_ready(connection->site, &session);
     if (connection->has_tls)
         tls_broken_hosts_succeeded(services->broken_hosts, connection->label);
+    connection_report_ready(connection);
 }
 
 /* The session is gone while recipients have no outcome yet. */
@@ -355,6 +356,8 @@ static void go_on_elsewhere(struct connection *connection)
     struct outcome failure = connection->session.failure;
     if (failure.kind == OUTCOME_NONE)
         failure = outcome_from_trouble(PHASE_MAIL, TROUBLE_LOST, NULL);
+    if (failure.phase == PHASE_STARTTLS)
+        connection_report_no_starttls(connection, failure.text);
     connection_note_failure(connection, &failure);
     connection_leave_host(connection);
 }

@@ -2,7 +2,7 @@
  * handshake, what its failure leads to. What is needed and where plaintext may go is
  * tls/policy.c's to say. */
 #include "base/clock.h"
-#include "router/connection.h"
+#include "router/connection_report.h"
 
 #include <string.h>
 
@@ -26,6 +26,7 @@ void connection_skip_hosts(struct connection *connection)
         if (!requirement.unusable)
             continue;
         dialer_skip_host(&connection->dialer, i);
+        connection_report_unusable(connection, &connection->route->hosts[i], &requirement);
         struct outcome unusable = delivery_tls_unusable(&requirement);
         connection_note_unsuitable(connection, &unusable);
     }
@@ -185,6 +186,7 @@ void connection_tls_failed(struct connection *connection, const char *why)
         dial_again(connection);
         return;
     }
+    connection_report_handshake_failed(connection, why);
     bool refuses_certificate = connection->channel.verdict.fault != TLS_FAULT_NONE;
     bool bounces = refuses_certificate && connection->requirement.require_tls;
     struct outcome failure = outcome_from_trouble(

@@ -12,7 +12,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"run", cli_run},   {"check", cli_check},         {"queue", cli_queue}, {"status", cli_status},
-    {"fsck", cli_fsck}, {"tls-cache", cli_tls_cache}, {"probe", cli_probe},
+    {"fsck", cli_fsck}, {"tls-cache", cli_tls_cache}, {"probe", cli_probe}, {"tlsrpt", cli_tlsrpt},
 };
 
 static const char usage[] =
@@ -36,6 +36,9 @@ static const char usage[] =
     "  sluice probe [-c FILE] [--json] [--all] [--transcript] [--timeout SECONDS] DOMAIN [HOST]\n"
     "                 what would happen to mail for it: exit 0: TLS, authenticated; 10: TLS; 11:\n"
     "                 plaintext; 75: deferred; 69: bounced\n"
+    "  sluice tlsrpt [-c FILE] [--spool DIR] [--day YYYY-MM-DD] [DOMAIN]\n"
+    "                 what is due to recipient domains: TLS reports of a day, one JSON object "
+    "each\n"
     "  sluice fsck  [-c FILE] [--spool DIR] [--repair] [--json]\n"
     "                 differences between journal and files: exit 0: none is left; 1: some are\n"
     "  sluice --version | --help\n"

@@ -11,6 +11,7 @@
 #include "router/session_saver.h"
 #include "router/termination.h"
 #include "router/tls_cache_table.h"
+#include "router/tls_reporter.h"
 #include "router/transcript.h"
 
 #include <errno.h>
@@ -38,6 +39,7 @@ struct router {
     struct session_cache *session_cache;
     struct session_saver session_saver;
     struct tls_broken_hosts *broken_hosts;
+    struct tls_reporter *tls_reporter; /* owned; NULL: nothing is counted */
     struct resolver *resolver;
     struct tls_context *sts_context; /* owned: the anchors for policy hosts */
     struct sts_service *sts;         /* owned; NULL: MTA-STS is off */
@@ -246,6 +248,7 @@ static bool init_threads(struct router *router)
         .tls_contexts = router->tls_contexts,
         .session_cache = router->session_cache,
         .broken_hosts = router->broken_hosts,
+        .tls_reporter = router->tls_reporter,
         .site_pool = router->site_pool,
         .journal_thread = &router->journal_thread.mailbox,
         .dispatcher = &router->dispatcher->mailbox,
@@ -322,6 +325,19 @@ static bool has_descriptors(const struct router *router)
     return enough;
 }
 
+static int start_tls_reporter(struct router *router)
+{
+    const struct config *config = router->config;
+    char why[TLS_REPORTER_WHY_MAX];
+    if (!config->tls.report_keep_ms)
+        return 0;
+    router->tls_reporter = tls_reporter_start(config->spool, config->tls.report_keep_ms, why);
+    if (router->tls_reporter)
+        return 0;
+    log_error("%s", why);
+    return EX_OSERR;
+}
+
 static int start(struct router *router)
 {
     struct waiting_set known = {0};
@@ -335,6 +351,8 @@ static int start(struct router *router)
         code = start_resolver(router);
     if (code == 0)
         code = start_sts(router);
+    if (code == 0)
+        code = start_tls_reporter(router);
     if (code) {
         waiting_set_fini(&known);
         return code;
@@ -403,6 +421,7 @@ static void release(struct router *router)
     session_saver_fini(&router->session_saver);
     if (router->session_cache)
         session_cache_free(router->session_cache);
+    tls_reporter_stop(router->tls_reporter);
     if (router->broken_hosts)
         tls_broken_hosts_free(router->broken_hosts);
     free_tls_contexts(router);
@@ -425,6 +444,8 @@ static int stop(struct router *router)
     for (unsigned i = 0; i < router->config->workers; i++)
         worker_join(&router->workers[i]);
     dispatcher_join(router->dispatcher);
+    tls_reporter_stop(router->tls_reporter);
+    router->tls_reporter = NULL;
     journal_thread_stop(&router->journal_thread);
     journal_thread_join(&router->journal_thread);
     if (router->sts)

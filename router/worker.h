@@ -24,6 +24,7 @@ struct worker_services {
     struct commit_gate *commit_gate;
     struct session_cache *session_cache;
     struct tls_broken_hosts *broken_hosts;
+    struct tls_reporter *tls_reporter; /* NULL: nothing is counted for TLS reports */
     struct site_pool *site_pool;
     struct mailbox *journal_thread; /* takes attempted deliveries (DELIVERY_ATTEMPTED) */
     struct mailbox *dispatcher;     /* takes deliveries that were not tried (DELIVERY_RETURNED) */

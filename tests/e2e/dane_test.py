@@ -65,6 +65,16 @@ def world(tmp_path_factory):
 
 
 def drain(folder, world, recipients, tls=None, extra=b"", count=1, **options):
+    return drop_all(folder, world, recipients, tls, extra, count, options).drain()
+
+
+def drain_router(folder, world, recipients):
+    router = drop_all(folder, world, recipients, None, b"", 1, {})
+    router.drain()
+    return router
+
+
+def drop_all(folder, world, recipients, tls, extra, count, options):
     resolver, peer = world[:2]
     router = Router(folder, {**BASE, "smtp": {"port": peer.port}, "tls": {"system_ca_file": "none", **(tls or {})},
                              "dns": {"servers": [resolver.server], "allow_local": True, "ipv6": False},
@@ -72,7 +82,7 @@ def drain(folder, world, recipients, tls=None, extra=b"", count=1, **options):
     for i in range(count):
         data = message(recipients, ident=f"m{i}")
         router.spool.drop(f"m{i}", data.replace(b"X-Receiver", extra + b"X-Receiver", 1) if extra else data)
-    return router.drain()
+    return router
 
 
 USABLE = [f"u{u}{s}{m}" for u in (3, 2) for s in (0, 1) for m in (0, 1, 2)]
@@ -131,6 +141,19 @@ def test_without_records_or_without_security_dane_does_not_apply(tmp_path, world
     assert insecure.one("delivered")["policy"] == {"level": "may", "source": "default"}
     mixed = drain(tmp_path / "mixed", world, ["a@mixed-insecure.good.test"])
     assert mixed.one("delivered")["mx"] == "mx.insecure.test"
+
+
+def test_the_records_and_their_failure_are_in_the_tls_report(tmp_path, world):
+    router = drain_router(tmp_path, world, ["a@mismatch.good.test", "a@lame.good.test", "a@u311.good.test"])
+    out = subprocess.run([program("sluice"), "tlsrpt", "-c", str(router.config_path)], capture_output=True, text=True,
+                         timeout=60, check=True).stdout
+    rows = {r["policies"][0]["policy"]["policy-domain"]: r["policies"][0] for r in map(json.loads, out.splitlines())}
+    assert rows["u311.good.test"]["summary"]["total-successful-session-count"] == 1
+    mismatch = rows["mismatch.good.test"]
+    assert mismatch["policy"]["policy-type"] == "tlsa"
+    assert mismatch["policy"]["policy-string"][0].startswith("3 1 1 ")
+    assert mismatch["failure-details"][0]["result-type"] == "validation-failure"
+    assert rows["lame.good.test"]["failure-details"][0]["result-type"] == "dnssec-invalid"
 
 
 def test_levels_around_dane(tmp_path, world):

@@ -148,10 +148,8 @@ static char *in_its_section(const struct config_option *option, const char *line
         return mem_printf("destination \"x.example\" { auth { %s } }", line);
     if (strcmp(section, "destination.tls.session_cache") == 0)
         return mem_printf("destination \"x.example\" { tls { session_cache { %s } } }", line);
-    if (strcmp(section, "tls.session_cache") == 0)
-        return mem_printf("tls { session_cache { %s } }", line);
-    if (strcmp(section, "tls.sts") == 0)
-        return mem_printf("tls { sts { %s } }", line);
+    if (strncmp(section, "tls.", 4) == 0)
+        return mem_printf("tls { %s { %s } }", section + 4, line);
     return *section ? mem_printf("%s { %s }", section, line) : mem_strdup(line);
 }
 
