@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 1 << 20, RECORD_GUESS_LEN = 512 };
+enum { FILES_MAX = 1 << 20, WINDOW_LEN = 8192 };
 
 void journal_replay_init(struct journal_replay *replay)
 {
@@ -95,13 +95,13 @@ static bool read_head(int fd, uint64_t file_len, struct journal_segment_head *ou
            journal_head_is_valid(out);
 }
 
-static void walk_file(struct journal_replay *replay, size_t index)
+/* image: room for the records of any of the files. */
+static void walk_file(struct journal_replay *replay, size_t index, uint8_t *image)
 {
     struct journal_replay_file *file = &replay->files[index];
     struct journal_record_head head;
     struct journal_seed seed = {.seq = file->head.seq, .salt = file->head.salt};
     uint64_t offset = JOURNAL_HEAD_LEN;
-    uint8_t *image = mem_alloc(file->limit);
     size_t have = read_at(file->fd, image, file->limit, 0, &replay->error);
     file->end = offset;
     for (;;) {
@@ -113,7 +113,6 @@ static void walk_file(struct journal_replay *replay, size_t index)
         offset += (uint32_t)head.mark;
         file->end = offset;
     }
-    free(image);
 }
 
 static int compare_files(const void *a, const void *b)
@@ -128,8 +127,15 @@ void journal_replay_walk(struct journal_replay *replay)
 {
     if (replay->num_files)
         qsort(replay->files, replay->num_files, sizeof *replay->files, compare_files);
+    size_t longest = 0;
     for (size_t i = 0; i < replay->num_files; i++)
-        walk_file(replay, i);
+        if (replay->files[i].limit > longest)
+            longest = replay->files[i].limit;
+    /* One for all: fresh pages for each file would cost more than what is read into them. */
+    uint8_t *image = mem_alloc(longest);
+    for (size_t i = 0; i < replay->num_files; i++)
+        walk_file(replay, i, image);
+    free(image);
 }
 
 static int compare_numbers(const void *a, const void *b)
@@ -331,26 +337,45 @@ static enum journal_kind kind_of(const struct journal_replay_ref *ref)
     return ref->file_kind & 7;
 }
 
+/* What the file has at ref, at least len octets if it has as many. Records of one id, and of ids
+ * that arrived one after the other, are often neighbours, so what was read is kept for the next. */
+static struct bytes look_at(struct journal_replay *replay, const struct journal_replay_ref *ref,
+                            size_t len)
+{
+    uint32_t index = ref->file_kind >> 3;
+    const struct journal_replay_file *file = &replay->files[index];
+    size_t before = ref->offset - replay->image_offset, room = file->limit - ref->offset;
+    bool is_kept = replay->image_file == index && ref->offset >= replay->image_offset &&
+                   before + (len < room ? len : room) <= replay->image.len;
+    if (!is_kept) {
+        len = len < WINDOW_LEN ? WINDOW_LEN : len;
+        len = len < room ? len : room;
+        buffer_clear(&replay->image);
+        uint8_t *at = buffer_reserve(&replay->image, len);
+        replay->image.len = at ? read_at(file->fd, at, len, ref->offset, &replay->error) : 0;
+        replay->image_file = index;
+        replay->image_offset = ref->offset;
+        before = 0;
+    }
+    return bytes_from(buffer_bytes(&replay->image), before);
+}
+
 /* The record's octets, checked again, because a running router may have freed them; empty then. */
 static struct bytes read_record(struct journal_replay *replay, const struct journal_replay_ref *ref)
 {
     const struct journal_replay_file *file = &replay->files[ref->file_kind >> 3];
     struct journal_seed seed = {.seq = file->head.seq, .salt = file->head.salt};
     struct journal_record_head head;
-    size_t want = RECORD_GUESS_LEN, room = file->limit - ref->offset;
+    size_t want = sizeof head;
     for (int i = 0; i < 2; i++) {
-        want = want < room ? want : room;
-        buffer_clear(&replay->image);
-        uint8_t *at = buffer_reserve(&replay->image, want);
-        size_t have = at ? read_at(file->fd, at, want, ref->offset, &replay->error) : 0;
-        if (have < sizeof head)
+        struct bytes have = look_at(replay, ref, want);
+        if (have.len < sizeof head)
             break;
-        memcpy(&head, at, sizeof head);
-        size_t len = (uint32_t)head.mark;
-        if (len <= have) {
-            return bytes_make(at, journal_record_check(at, have, ref->offset, &seed, &head));
-        }
-        want = len;
+        memcpy(&head, have.at, sizeof head);
+        want = (uint32_t)head.mark;
+        if (want <= have.len)
+            return bytes_make(have.at,
+                              journal_record_check(have.at, have.len, ref->offset, &seed, &head));
     }
     return (struct bytes){0};
 }

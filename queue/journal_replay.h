@@ -36,7 +36,9 @@ struct journal_replay {
     uint64_t num_lost;       /* records that were there at first and not when read again */
     int error; /* why the disk did not give what it has: what was not read is not known to be there
                   or not, so nothing may be concluded from the rest; 0: all was read */
-    struct buffer image;
+    struct buffer image; /* what was read last of a file */
+    uint32_t image_file; /* its index */
+    uint32_t image_offset;
 };
 
 /* What a walk over the live messages calls; any may be NULL. */

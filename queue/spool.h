@@ -59,6 +59,8 @@ static inline bool spool_path_is_held(const char *path)
 bool file_identity_equal(const struct file_identity *a, const struct file_identity *b);
 /* statx of an open file; fills nlink and mode as well (NULL allowed). -errno or 0. */
 int file_identity_read(int fd, struct file_identity *out, unsigned *out_nlink, unsigned *out_mode);
+/* Of what stands under a name now, without opening it; of a symbolic link itself. 0 or -errno. */
+int file_identity_at(int folder_fd, const char *name, struct file_identity *out);
 
 /* A message that was opened for reading. */
 struct spool_file {

@@ -21,7 +21,4 @@ int spool_place_open(const struct spool *spool, const char *path, enum spool_pla
                      struct spool_place *out, bool *out_made);
 void spool_place_close(struct spool_place *place);
 
-/* Identity of what stands there now, without opening it. 0 or -errno. */
-int file_identity_at(int folder_fd, const char *name, struct file_identity *out);
-
 #endif

@@ -92,11 +92,7 @@ void fsck_fini(struct fsck *fsck)
 
 static bool read_identity(const struct search *search, const char *path, struct file_identity *out)
 {
-    int fd = openat(search->spool.root_fd, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    bool read = fd >= 0 && file_identity_read(fd, out, NULL, NULL) == 0;
-    if (fd >= 0)
-        close(fd);
-    return read;
+    return file_identity_at(search->spool.root_fd, path, out) == 0;
 }
 
 /* deferred/xx/ID and hold/ID. */

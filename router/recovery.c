@@ -34,10 +34,7 @@ static void note_failure(const struct walk *walk, const char *path, int error)
 static bool read_identity(const struct walk *walk, int folder, const char *name, const char *path,
                           struct file_identity *out)
 {
-    int fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    int error = fd < 0 ? errno : -file_identity_read(fd, out, NULL, NULL);
-    if (fd >= 0)
-        close(fd);
+    int error = -file_identity_at(folder, name, out);
     if (error && error != ENOENT)
         note_failure(walk, path, error);
     return error == 0;
