@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+enum { BUCKETS_MIN = 256 };
+
 void table_init(struct table *table)
 {
     *table = (struct table){0};
@@ -63,10 +65,10 @@ static struct waiting **bucket_of(const struct table *table, uint64_t id)
     return &table->buckets[(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (table->num_buckets - 1)];
 }
 
-static void grow_index(struct table *table)
+static void set_num_buckets(struct table *table, size_t num)
 {
     struct table old = *table;
-    table->num_buckets = old.num_buckets ? old.num_buckets * 2 : 256;
+    table->num_buckets = num;
     table->buckets = mem_zalloc(table->num_buckets, sizeof *table->buckets);
     for (size_t i = 0; i < old.num_buckets; i++) {
         while (old.buckets[i]) {
@@ -79,10 +81,27 @@ static void grow_index(struct table *table)
     free(old.buckets);
 }
 
+static void set_cap(struct table *table, size_t cap)
+{
+    table->cap = cap;
+    table->heap = mem_realloc(table->heap, cap, sizeof *table->heap);
+}
+
+void table_reserve(struct table *table, size_t num)
+{
+    size_t num_buckets = table->num_buckets ? table->num_buckets : BUCKETS_MIN;
+    while (num_buckets < num)
+        num_buckets *= 2;
+    if (num_buckets > table->num_buckets)
+        set_num_buckets(table, num_buckets);
+    if (num > table->cap)
+        set_cap(table, num);
+}
+
 static void add_to_index(struct table *table, struct waiting *waiting)
 {
     if (table->num + table->num_held >= table->num_buckets)
-        grow_index(table);
+        set_num_buckets(table, table->num_buckets ? table->num_buckets * 2 : BUCKETS_MIN);
     struct waiting **bucket = bucket_of(table, waiting->id);
     table->num_in_doubt += waiting->is_in_doubt;
     waiting->id_next = *bucket;
@@ -109,10 +128,8 @@ struct waiting *table_find(const struct table *table, uint64_t id)
 static void add_to_heap(struct table *table, struct waiting *waiting)
 {
     CHECK(waiting->slot == 0 && table->num < UINT32_MAX);
-    if (table->num == table->cap) {
-        table->cap = table->cap ? table->cap * 2 : 64;
-        table->heap = mem_realloc(table->heap, table->cap, sizeof *table->heap);
-    }
+    if (table->num == table->cap)
+        set_cap(table, table->cap ? table->cap * 2 : 64);
     sift_up(table, table->num++, waiting);
 }
 

@@ -20,27 +20,29 @@ enum queue_operation {
 };
 
 struct waiting {
+    /* A start looks at these of each entry, in random order: together they are one cache line. */
+    uint64_t id;
+    struct waiting *id_next; /* in its bucket of the table's index */
+    struct file_identity identity;
+    char *path; /* owned */
+
+    bool is_in_doubt;         /* so is one of its recipients, or more */
+    bool is_met;              /* at the start: its file was found where it was recorded */
+    bool is_parked;           /* could be tried now, but for want of room at its site */
+    bool is_listed;           /* its site will wake it when it has room */
+    uint8_t operation;        /* enum queue_operation: to be carried out once it is loaded */
+    uint32_t slot;            /* position in the heap + 1; 0: held, or not in a table */
     struct mailbox_item item; /* travels to pickup to be loaded */
     struct waiting *next;     /* in the one list that holds it */
-    uint64_t id;
     int64_t due_wall_ms;
     int64_t attention_wall_ms; /* not re-timed beyond: its expiry, or a warning; INT64_MAX: not
                                   known yet */
     int64_t arrived_wall_ms;
-    struct file_identity identity;
     uint64_t site_hash; /* the site that it waits for; 0: none in particular */
-    char *path;         /* owned */
     uint8_t *states;    /* owned, encoded; NULL: no attempt yet */
     uint32_t states_len;
     uint32_t recipients_digest;
     uint32_t num_recipients;
-    bool is_in_doubt;        /* so is one of its recipients, or more */
-    bool is_met;             /* at the start: its file was found where it was recorded */
-    bool is_parked;          /* could be tried now, but for want of room at its site */
-    bool is_listed;          /* its site will wake it when it has room */
-    uint8_t operation;       /* enum queue_operation: to be carried out once it is loaded */
-    uint32_t slot;           /* position in the heap + 1; 0: held, or not in a table */
-    struct waiting *id_next; /* in its bucket of the table's index */
 };
 
 struct table {
@@ -55,6 +57,8 @@ struct table {
 
 void table_init(struct table *table);
 void table_fini(struct table *table);
+/* Room for so many entries in all, so that a start does not grow it again and again. */
+void table_reserve(struct table *table, size_t num);
 /* Takes over the entry, which waits for its time; no other in the table has its id. */
 void table_add(struct table *table, struct waiting *waiting);
 /* Takes over the entry, which is never due. */

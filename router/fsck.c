@@ -222,6 +222,7 @@ static int compare(struct search *search, char why[SPOOL_WHY_MAX])
         return EX_IOERR;
     if (report.num_damaged || report.num_lost)
         found(search->fsck, FSCK_JOURNAL_DAMAGED, "journal", 0);
+    table_reserve(&search->table, search->known.num);
     for (size_t i = 0; i < search->known.num; i++)
         table_add(&search->table, search->known.items[i]);
     waiting_set_sort_by_inode(&search->known);

@@ -21,7 +21,7 @@ struct repair {
 
 static bool record(struct repair *repair, uint64_t id)
 {
-    const struct waiting *waiting = table_find(&repair->offline.table, id);
+    struct waiting *waiting = table_find(&repair->offline.table, id);
     return waiting && queue_offline_record(&repair->offline, waiting);
 }
 

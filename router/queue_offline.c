@@ -95,10 +95,12 @@ static enum queue_answer append_snapshot(struct queue_offline *offline,
     return ok ? QUEUE_DONE : fail(waiting, strerror(error));
 }
 
-bool queue_offline_record(struct queue_offline *offline, const struct waiting *waiting)
+bool queue_offline_record(struct queue_offline *offline, struct waiting *waiting)
 {
     struct message_file file;
-    int rc = message_file_read(&offline->spool, offline->config, waiting->path, &file);
+    int rc = recovery_look_closer(&offline->spool, &offline->table, waiting);
+    if (rc == 0)
+        rc = message_file_read(&offline->spool, offline->config, waiting->path, &file);
     if (rc < 0)
         return fail(waiting, strerror(-rc)) == QUEUE_DONE;
     enum queue_answer answer = append_snapshot(offline, waiting, &file, QUEUE_HOLD, waiting->path);
@@ -116,9 +118,11 @@ static enum queue_answer prepare(struct queue_offline *offline, struct waiting *
     if (!is_held && operation == QUEUE_RELEASE)
         return QUEUE_NOT_HELD;
     *step = (struct step){.waiting = waiting, .is_removal = operation == QUEUE_REMOVE};
-    if (step->is_removal)
+    int rc = recovery_look_closer(&offline->spool, &offline->table, waiting);
+    if (step->is_removal && (rc == 0 || rc == -ENOENT))
         return QUEUE_DONE;
-    int rc = message_file_read(&offline->spool, offline->config, waiting->path, &file);
+    if (rc == 0)
+        rc = message_file_read(&offline->spool, offline->config, waiting->path, &file);
     if (rc < 0)
         return rc == -ENOENT ? QUEUE_UNKNOWN : fail(waiting, strerror(-rc));
     enum queue_answer answer;

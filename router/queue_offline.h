@@ -25,7 +25,7 @@ void queue_offline_operate(struct queue_offline *offline, enum queue_operation o
 /* Records a message as it is: its file (which may be another than was recorded before) at its
  * entry's path, the states that fit it. Durable with the next journal_commit(). False with the
  * reason in the log. */
-bool queue_offline_record(struct queue_offline *offline, const struct waiting *waiting)
+bool queue_offline_record(struct queue_offline *offline, struct waiting *waiting)
     __attribute__((warn_unused_result));
 
 #endif

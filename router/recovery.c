@@ -107,14 +107,23 @@ static void add_orphan(struct walk *walk, int folder, const char *path, uint64_t
 
 /* A restored backup has the names and new inodes. To take the file for another one would cancel the
  * entry, and nobody would look at the file again. */
-static void adopt(struct walk *walk, struct waiting *waiting, const char *path,
+static void adopt(struct table *table, struct waiting *waiting, const char *path,
                   const struct file_identity *identity)
 {
-    if (table_adopt(walk->table, waiting, identity))
+    if (table_adopt(table, waiting, identity))
         log_warning("%s: a copy of the file that was recorded; it goes on from what is known",
                     path);
     else
         log_warning("%s: not the file that was recorded; every recipient is tried", path);
+}
+
+/* Where it was recorded, with the inode number that was recorded: the folder alone tells, and a
+ * look at each of a million files would take longer than all the rest. */
+static bool is_taken_for(const struct waiting *waiting, const char *path,
+                         const struct dirent *entry)
+{
+    return waiting->identity.ino && entry->d_ino == waiting->identity.ino &&
+           strcmp(waiting->path, path) == 0;
 }
 
 /* deferred/xx/ID and hold/ID: the name is the id. */
@@ -136,13 +145,18 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
         log_error("%s: %s has the same id; it is left alone, see sluice fsck", path, waiting->path);
         return;
     }
+    /* Whoever opens it looks closer, and adopts it then if it is another file after all. */
+    if (is_taken_for(waiting, path, entry)) {
+        waiting->is_met = true;
+        return;
+    }
     if (!read_identity(walk, folder, entry->d_name, path, &identity)) {
         walk->is_incomplete = true;
         return;
     }
     waiting->is_met = true;
     if (!file_identity_equal(&identity, &waiting->identity))
-        adopt(walk, waiting, path, &identity);
+        adopt(walk->table, waiting, path, &identity);
     if (strcmp(waiting->path, path) != 0 && !move_as_recorded(walk, path, waiting))
         set_path(waiting, path);
 }
@@ -293,6 +307,7 @@ bool recovery_finish(struct waiting_set *known, const struct spool *spool, struc
                         .ctx = ctx,
                         .why = why};
     why[0] = '\0';
+    table_reserve(table, known->num);
     for (size_t i = 0; i < known->num; i++)
         add(table, known->items[i]);
     walk_drafts(&walk);
@@ -306,4 +321,13 @@ bool recovery_finish(struct waiting_set *known, const struct spool *spool, struc
     known->num = 0; /* the table owns them now */
     waiting_set_fini(known);
     return why[0] == '\0';
+}
+
+int recovery_look_closer(const struct spool *spool, struct table *table, struct waiting *waiting)
+{
+    struct file_identity identity;
+    int rc = file_identity_at(spool->root_fd, waiting->path, &identity);
+    if (rc == 0 && !file_identity_equal(&identity, &waiting->identity))
+        adopt(table, waiting, waiting->path, &identity);
+    return rc;
 }

@@ -8,6 +8,7 @@
  *   hold/ID          there              it is held
  *   either           a copy is there    (same size and time: a restored backup) as if it were the file
  *   either           another is there   under that name: every recipient of it is tried
+ *                                       (by inode number alone; when it is opened, by all of its identity)
  *   either           there twice        the second is left alone, with a word in the log
  *   hold/ID          elsewhere          it is moved now, for the same reason
  *   new/NAME         there, the same    it waits, due now; pickup has a claim on it
@@ -35,5 +36,10 @@ bool recovery_finish(struct waiting_set *known, const struct spool *spool, struc
                      struct journal *journal,
                      void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx,
                      char why[SPOOL_WHY_MAX]) __attribute__((warn_unused_result));
+
+/* The start took a file in deferred/ or hold/ for the recorded one by its inode number. This
+ * compares all of its identity; another file is adopted as at the start. 0 or -errno. */
+int recovery_look_closer(const struct spool *spool, struct table *table, struct waiting *waiting)
+    __attribute__((warn_unused_result));
 
 #endif

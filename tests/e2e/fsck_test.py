@@ -43,6 +43,24 @@ def test_a_restored_backup_is_delivered(tmp_path, keeps_times, copies):
     assert words in result.stderr
 
 
+@pytest.mark.parametrize("operations", [(), ("retry",), ("hold", "release")])
+def test_a_file_that_was_written_anew_in_place_is_tried_in_full(tmp_path, operations):
+    """The inode number is the recorded one, the content is not: a start and the operations on a spool without
+    a router must see that before they believe what is known of its recipients."""
+    router = deferred_spool(tmp_path)
+    (path,) = router.spool.files("deferred")
+    (router.spool.path / path).write_bytes(message(["a@d.test", "b@d.test"], ident="other", body=b"Other.\r\n"))
+    for operation in operations:
+        subprocess.run([program("sluice"), "queue", operation, "-c", str(router.config_path), path.rsplit("/")[-1]],
+                       check=True, timeout=60 * PATIENCE)
+    with Sink(tmp_path / "second") as sink:
+        router.config['destination "*"']["next_hop"] = sink.next_hop
+        result = router.drain("--until-empty")
+        assert sorted(e["recipient"][0] for e in result.events("delivered")) == ["a", "b"]
+        assert router.spool.is_empty()
+    assert operations or "not the file that was recorded" in result.stderr
+
+
 def fsck(router, *options):
     """(exit code, {(kind, path without ids): state}, stderr)"""
     done = subprocess.run([program("sluice"), "fsck", "-c", str(router.config_path), "--json", *options],

@@ -116,14 +116,17 @@ static void see_file(struct view *view, const struct disk_node *node, const stru
     }
 }
 
-static void see_waiting(struct view *view, const struct spool *spool, const struct waiting *waiting)
+static void see_waiting(struct view *view, const struct spool *spool, struct table *table,
+                        struct waiting *waiting)
 {
     struct spool_file file;
     if (spool_open_message(spool, waiting->path, false, &file) != 0)
         return;
     close(file.fd);
-    /* pickup_load_waiting() cancels a message whose file is another one. */
-    if (waiting->identity.ino != 0 && !file_identity_equal(&file.identity, &waiting->identity))
+    /* pickup_load_waiting() leaves another file in new/ to a scan, and adopts one elsewhere. */
+    if (waiting->identity.ino != 0 && !file_identity_equal(&file.identity, &waiting->identity) &&
+        (strncmp(waiting->path, "new/", 4) == 0 ||
+         recovery_look_closer(spool, table, waiting) != 0))
         return;
     see_file(view, disk_node(view->disk, (uint32_t)(file.identity.ino - SIMULATED_FIRST_INODE)),
              waiting);
@@ -181,8 +184,8 @@ static bool recover(struct disk *disk, struct view *view, char why[JUDGE_WHY_MAX
     if (!ok)
         snprintf(why, JUDGE_WHY_MAX, "recovery refuses: %s", line);
     for (size_t i = 0; i < table.num_buckets; i++)
-        for (const struct waiting *waiting = table.buckets[i]; waiting; waiting = waiting->id_next)
-            see_waiting(view, &spool, waiting);
+        for (struct waiting *waiting = table.buckets[i]; waiting; waiting = waiting->id_next)
+            see_waiting(view, &spool, &table, waiting);
     disk_each_file(disk, "new", see_new, view);
     disk_each_file(disk, "bad", see_bad, view);
     table_fini(&table);

@@ -75,6 +75,28 @@ static void entries_are_found_by_id_whether_they_wait_or_are_held(void **state)
     table_fini(&table);
 }
 
+static void room_made_in_advance_moves_no_entry(void **state)
+{
+    (void)state;
+    struct table table;
+    table_init(&table);
+    table_reserve(&table, 0);
+    table_add(&table, entry(1, 0));
+    table_reserve(&table, 3000);
+    size_t num_buckets = table.num_buckets, cap = table.cap;
+    assert_int_equal(table_find(&table, 1)->id, 1);
+    for (uint64_t id = 2; id <= 3000; id++)
+        table_add(&table, entry(id, 0));
+    assert_int_equal(table.num_buckets, num_buckets);
+    assert_int_equal(table.cap, cap);
+    table_reserve(&table, 10);
+    assert_int_equal(table.num_buckets, num_buckets);
+    table_add(&table, entry(3001, 0));
+    for (uint64_t id = 1; id <= 3001; id++)
+        assert_int_equal(table_find(&table, id)->id, id);
+    table_fini(&table);
+}
+
 static void recipients_that_wait_can_be_made_due(void **state)
 {
     (void)state;
@@ -248,6 +270,7 @@ int main(void)
         cmocka_unit_test(entries_come_out_in_order_of_due_time),
         cmocka_unit_test(entries_are_found_by_id_whether_they_wait_or_are_held),
         cmocka_unit_test(entries_in_doubt_are_counted),
+        cmocka_unit_test(room_made_in_advance_moves_no_entry),
         cmocka_unit_test(recipients_that_wait_can_be_made_due),
         cmocka_unit_test(states_come_back_as_they_went_in),
         cmocka_unit_test(all_recipients_become_due_whatever_host_they_were_tried_at),
