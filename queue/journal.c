@@ -265,3 +265,9 @@ uint64_t journal_highest_id(const struct journal *journal)
 {
     return atomic_load(&journal->highest_id);
 }
+
+void journal_note_id(struct journal *journal, uint64_t id)
+{
+    if (id > atomic_load(&journal->highest_id))
+        atomic_store(&journal->highest_id, id);
+}

@@ -101,8 +101,11 @@ bool journal_read_report(const struct spool *spool,
                          void (*on_live)(void *ctx, const struct journal_message *message),
                          void *ctx, struct journal_report *out, char why[SPOOL_WHY_MAX])
     __attribute__((warn_unused_result));
-/* The highest id that any record names; 0 in a new journal. */
+/* The highest id that any record names, or that was noted; 0 in a new journal. */
 uint64_t journal_highest_id(const struct journal *journal);
+/* An id that was met elsewhere, as in the name of a file that no record knows. Before any thread
+ * runs; durable with the next segment's head, and until then the file still says it. */
+void journal_note_id(struct journal *journal, uint64_t id);
 
 /* Each returns false when the record cannot be stored (disk full, I/O error): then the step that it
  * describes must not be taken. errno says why. */

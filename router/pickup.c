@@ -232,11 +232,10 @@ static void on_item(void *ctx, struct mailbox_item *item)
     }
 }
 
-bool pickup_init(struct pickup *pickup, const struct pickup_services *services, uint64_t highest_id)
+bool pickup_init(struct pickup *pickup, const struct pickup_services *services)
 {
     memset(pickup, 0, sizeof *pickup);
     pickup->services = *services;
-    pickup->ids.last = highest_id;
     if (!loop_init(&pickup->loop))
         return false;
     if (!mailbox_init(&pickup->mailbox, &pickup->loop, on_item, pickup)) {
@@ -253,6 +252,11 @@ bool pickup_init(struct pickup *pickup, const struct pickup_services *services, 
     pickup->rescan = true;
     loop_arm(&pickup->loop, &pickup->scan_timer, services->config->pickup.scan_interval_ms);
     return true;
+}
+
+void pickup_set_highest_id(struct pickup *pickup, uint64_t id)
+{
+    pickup->ids.last = id;
 }
 
 static void *pickup_main(void *ctx)

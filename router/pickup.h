@@ -107,8 +107,10 @@ struct pickup {
     uint64_t memory_len;                        /* octets of content out there */
 };
 
-bool pickup_init(struct pickup *pickup, const struct pickup_services *services, uint64_t highest_id)
+bool pickup_init(struct pickup *pickup, const struct pickup_services *services)
     __attribute__((warn_unused_result));
+/* Before the thread starts, recovery being done: all ids that it gives are higher. */
+void pickup_set_highest_id(struct pickup *pickup, uint64_t id);
 /* Before the thread starts: a file in new/ that the journal knows (its entry will be loaded by
  * PICKUP_LOAD). */
 void pickup_claim(struct pickup *pickup, const struct file_identity *identity);

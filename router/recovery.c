@@ -16,6 +16,7 @@
 
 struct walk {
     struct table *table;
+    struct journal *journal;
     struct waiting_set *unmet; /* entries of the table whose file was not met yet */
     const struct spool *spool;
     bool is_incomplete; /* something could not be looked at, so absence proves nothing */
@@ -97,6 +98,9 @@ static void add_orphan(struct walk *walk, int folder, const char *path, uint64_t
         return;
     orphan.arrived_wall_ms = orphan.identity.mtime_ns / 1000000;
     struct waiting *waiting = waiting_new(&orphan);
+    /* A journal that was lost or restored may have forgotten the id, and a clock that was set back
+     * would give it again. */
+    journal_note_id(walk->journal, id);
     if (spool_path_is_held(path))
         log_warning("%s: the journal does not know it; it is held", path);
     else
@@ -157,7 +161,9 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
     waiting->is_met = true;
     if (!file_identity_equal(&identity, &waiting->identity))
         adopt(walk->table, waiting, path, &identity);
-    if (strcmp(waiting->path, path) != 0 && !move_as_recorded(walk, path, waiting))
+    /* Back into new/ it would be new mail; only a journal older than the files says so. */
+    bool is_older = strncmp(waiting->path, "new/", 4) == 0;
+    if (strcmp(waiting->path, path) != 0 && (is_older || !move_as_recorded(walk, path, waiting)))
         set_path(waiting, path);
 }
 
@@ -276,14 +282,14 @@ static bool is_finished(const struct waiting *waiting)
 }
 
 /* The crash came between the unlink and its record. */
-static void forget_finished(struct walk *walk, struct journal *journal)
+static void forget_finished(struct walk *walk)
 {
     size_t num = 0;
     for (size_t i = 0; i < walk->unmet->num && !walk->is_incomplete; i++) {
         struct waiting *waiting = walk->unmet->items[i];
         if (waiting->is_met || !is_finished(waiting))
             continue;
-        if (!journal_append_removed(journal, waiting->id))
+        if (!journal_append_removed(walk->journal, waiting->id))
             break; /* found again at the next start */
         /* The table gives out what is due first. */
         table_move(walk->table, waiting, INT64_MIN);
@@ -301,6 +307,7 @@ bool recovery_finish(struct waiting_set *known, const struct spool *spool, struc
                      char why[SPOOL_WHY_MAX])
 {
     struct walk walk = {.table = table,
+                        .journal = journal,
                         .unmet = known,
                         .spool = spool,
                         .on_claim = on_claim,
@@ -317,7 +324,7 @@ bool recovery_finish(struct waiting_set *known, const struct spool *spool, struc
     waiting_set_sort_by_inode(known);
     walk_folder(&walk, "new", true, meet_in_new);
     if (!why[0])
-        forget_finished(&walk, journal);
+        forget_finished(&walk);
     known->num = 0; /* the table owns them now */
     waiting_set_fini(known);
     return why[0] == '\0';

@@ -11,6 +11,7 @@
  *                                       (by inode number alone; when it is opened, by all of its identity)
  *   either           there twice        the second is left alone, with a word in the log
  *   hold/ID          elsewhere          it is moved now, for the same reason
+ *   new/NAME         deferred/xx/ID     (an older journal was restored) it waits there
  *   new/NAME         there, the same    it waits, due now; pickup has a claim on it
  *   all known final  nowhere            removed before the crash; recorded so now, one word in the log
  *   anything else    nowhere            found out when it is due: cancelled, with a word in the log
@@ -29,9 +30,10 @@
 
 /* known: filled by the journal's replay, emptied here. Looks at the files, calls on_claim for each
  * that stays in new/, then moves all entries into table, but those that were finished: their
- * removal is appended to the journal. False with a line in why when a folder, a file or a draft
- * could not be looked at or put right: a start without that could send mail twice, or leave some
- * behind. */
+ * removal is appended to the journal. Ids of files that the journal does not know are noted in it:
+ * who gives ids asks it afterwards (journal_highest_id). False with a line in why when a folder, a
+ * file or a draft could not be looked at or put right: a start without that could send mail twice,
+ * or leave some behind. */
 bool recovery_finish(struct waiting_set *known, const struct spool *spool, struct table *table,
                      struct journal *journal,
                      void (*on_claim)(void *ctx, const struct file_identity *identity), void *ctx,

@@ -256,7 +256,7 @@ static bool init_threads(struct router *router)
         .pauses = &router->pauses,
     };
     if (!journal_thread_init(&router->journal_thread, &journal_services) ||
-        !pickup_init(router->pickup, &pickup_services, journal_highest_id(router->journal)) ||
+        !pickup_init(router->pickup, &pickup_services) ||
         !dispatcher_init(router->dispatcher, &dispatcher_services))
         return false;
     for (unsigned i = 0; i < config->workers; i++) {
@@ -370,6 +370,7 @@ static int start(struct router *router)
         log_error("the spool cannot be recovered: %s", why);
         return EX_IOERR;
     }
+    pickup_set_highest_id(router->pickup, journal_highest_id(router->journal));
     open_control(router);
     if (!has_descriptors(router))
         return EX_OSERR;

@@ -288,7 +288,7 @@ static void wire(struct simulation *simulation)
     CHECK(mailbox_init(&simulation->worker_mailbox, &simulation->worker_loop, on_wake, simulation));
     site_pool_set_worker(simulation->site_pool, 0, &simulation->worker_mailbox);
     CHECK(journal_thread_init(&simulation->journal_thread, &journal_thread));
-    CHECK(pickup_init(simulation->pickup, &pickup, journal_highest_id(simulation->journal)));
+    CHECK(pickup_init(simulation->pickup, &pickup));
     CHECK(dispatcher_init(simulation->dispatcher, &dispatcher));
 }
 
@@ -382,9 +382,10 @@ enum simulation_end simulation_run(const struct simulation_options *options)
         simulation.dispatcher = mem_zalloc(1, sizeof *simulation.dispatcher);
         wire(&simulation);
         if (recovery_finish(&known, &simulation.spool, &simulation.dispatcher->table,
-                            simulation.journal, claim, simulation.pickup, why))
+                            simulation.journal, claim, simulation.pickup, why)) {
+            pickup_set_highest_id(simulation.pickup, journal_highest_id(simulation.journal));
             result = work(&simulation);
-        else
+        } else
             log_error("%s", why);
         end(&simulation);
         free(simulation.pickup);
