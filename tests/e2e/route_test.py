@@ -153,7 +153,7 @@ def test_a_domain_is_looked_up_once_for_many_messages(tmp_path):
 def test_domains_that_share_their_hosts_share_connections(tmp_path):
     records = {"mx.test": GOOD, **{f"d{i}.test": mx("mx.test") for i in range(50)}}
     with DnsPeer(records) as dns, Peer(Good) as peer:
-        settings = config(dns, peer.port)
+        settings = config(dns, peer.port, timeout="10s")  # fifty look-ups at once
         settings['destination "*"'] = {"connections": 2}
         router = Router(tmp_path, settings)
         for i in range(50):
