@@ -21,6 +21,7 @@ struct sts_job {
     struct sts_query *first, **end; /* wait for the policy */
     struct record_query txt, a, aaaa;
     unsigned num_pending;         /* of these, the resolver has not answered */
+    bool knows_txt;               /* txt is answered; before that it is the resolver's to write */
     bool is_fetching;             /* counted in jobs->num_fetching */
     int64_t expires_ms;           /* of the TXT answer */
     struct sts_record txt_record; /* id "" : none that is valid */
@@ -137,7 +138,7 @@ void sts_jobs_add(struct sts_jobs *jobs, struct sts_query *query)
     struct sts_job *job = *find(jobs, name);
     if (!job)
         job = start(jobs, name);
-    if (!job->txt.answer || job->first) {
+    if (!job->knows_txt || job->first) {
         add_waiting(job, query);
         return;
     }
@@ -180,6 +181,7 @@ static void queue_fetch(struct sts_job *job)
 static void txt_answered(struct sts_job *job)
 {
     struct sts_found found;
+    job->knows_txt = true;
     read_txt(job);
     enum sts_advice advice =
         sts_cache_find(job->jobs->cache, job->domain, id_of(job), now_s(), &found);
