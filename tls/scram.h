@@ -16,7 +16,7 @@ enum {
     SCRAM_SALT_MAX = 256,     /* octets */
     /* RFC 7677 4 asks for 4096 at least: fewer would hand the password to whoever plays server. */
     SCRAM_ITERATIONS_MIN = 4096,
-    SCRAM_ITERATIONS_MAX = 200000 /* some 0.1 s of CPU, which a worker spends on one connection */
+    SCRAM_ITERATIONS_MAX = 200000 /* bounds the CPU that a worker spends on one connection */
 };
 
 struct scram {
