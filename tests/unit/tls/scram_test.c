@@ -140,11 +140,11 @@ static void a_server_has_to_know_the_password(void **state)
         "",
         "v=",
         "e=other-error",
-        "v=" SIGNATURE "AAAA",
+        ("v=" SIGNATURE "AAAA"),
         "v=7rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
         "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4",
         "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl9",
-        "x=1,v=" SIGNATURE,
+        ("x=1,v=" SIGNATURE),
         SIGNATURE,
     };
     (void)state;
