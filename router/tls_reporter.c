@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,7 +97,8 @@ static void remove_old(const struct tls_reporter *reporter)
 {
     char first[TLS_REPORT_DAY_LEN + 1];
     tls_report_day((clock_wall_ms() - reporter->keep_ms) / 1000, first);
-    DIR *folder = opendir(reporter->folder);
+    int fd = open(reporter->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *folder = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *entry;
     while (folder && (entry = readdir(folder))) {
         if (!is_day_file(entry->d_name) || strncmp(entry->d_name, first, TLS_REPORT_DAY_LEN) >= 0)
@@ -107,6 +109,8 @@ static void remove_old(const struct tls_reporter *reporter)
     }
     if (folder)
         closedir(folder);
+    else if (fd >= 0)
+        close(fd);
 }
 
 /* Takes up the day, where an earlier run has left it. */
