@@ -3,12 +3,13 @@
  * Only what DNS led to is reported: about a configured next hop its owner knows. */
 #include "router/connection_report.h"
 
+#include "router/policy_text.h"
 #include "router/tls_reporter.h"
 
 #include <stdio.h>
 #include <sys/socket.h>
 
-enum { POLICY_TEXT_MAX = 16 * 1024, TLSA_SHOWN_MAX = 64 /* octets; a full certificate is cut */ };
+enum { POLICY_TEXT_MAX = 16 * 1024 };
 
 static bool is_reported(const struct connection *connection)
 {
@@ -16,26 +17,12 @@ static bool is_reported(const struct connection *connection)
            connection->route->transport == TRANSPORT_SMTP;
 }
 
-static void put_tlsa(struct buffer *out, const struct tlsa_set *set)
+static void put_records(struct buffer *out, const struct tlsa_set *set)
 {
     for (size_t i = 0; i < set->num; i++) {
-        const struct tlsa_record *record = &set->records[i];
-        buffer_printf(out, "%s%u %u %u ", i ? "\n" : "", record->usage, record->selector,
-                      record->matching);
-        for (size_t k = 0; k < record->len && k < TLSA_SHOWN_MAX; k++)
-            buffer_printf(out, "%02x", record->data[k]);
+        buffer_append_str(out, i ? "\n" : "");
+        policy_text_tlsa(out, &set->records[i]);
     }
-}
-
-/* RFC 8460 4.4: the lines of the policy, as they would be published. */
-static void put_sts(struct buffer *out, struct buffer *patterns, const struct sts_policy *sts)
-{
-    buffer_printf(out, "version: STSv1\nmode: %s\n", sts_mode_name(sts->mode));
-    for (size_t i = 0; i < sts->num_mx; i++) {
-        buffer_printf(out, "mx: %s\n", sts->mx[i]);
-        buffer_printf(patterns, "%s%s", i ? "\n" : "", sts->mx[i]);
-    }
-    buffer_printf(out, "max_age: %lld", (long long)sts->max_age_s);
 }
 
 static void local_address(int fd, char out[46])
@@ -68,18 +55,16 @@ static void note(const struct connection *connection, const struct route_host *h
     buffer_init(&patterns, POLICY_TEXT_MAX);
     session->policy = policy_of(host, requirement);
     if (session->policy == TLS_REPORT_TLSA)
-        put_tlsa(&text, &host->tlsa);
+        put_records(&text, &host->tlsa);
     else if (session->policy == TLS_REPORT_STS)
-        put_sts(&text, &patterns, requirement->sts);
-    buffer_append_byte(&text, '\0');
-    buffer_append_byte(&patterns, '\0');
+        policy_text_sts(&text, &patterns, requirement->sts);
     if (address)
         host_address_format(address, address_text);
     if (session->result)
         local_address(connection->fd, local_text);
     session->domain = connection->delivery->domain;
-    session->policy_text = (const char *)text.at;
-    session->mx_patterns = (const char *)patterns.at;
+    session->policy_text = policy_text_string(&text);
+    session->mx_patterns = policy_text_string(&patterns);
     session->mx = host->name;
     session->address = address_text;
     session->local = local_text;
