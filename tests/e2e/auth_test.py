@@ -6,7 +6,6 @@ import os
 import subprocess
 
 import pytest
-from authority import Authority
 from harness import EX_CONFIG, EX_OK, EX_TEMPFAIL, Router, message, program
 from peer import Peer, Server
 
@@ -123,11 +122,6 @@ class Reply(Checking):
 
 def replying(text):
     return offering(Checking.offers, Reply, text=text)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,6 @@ SECRET = b"Nobody else is to read this.\r\n"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def certificate(authority):
     return authority.issue(NAME)
 

@@ -3,34 +3,13 @@ import json
 import subprocess
 
 import pytest
-from authority import Authority
 from harness import Dns, program, render_config
 from peer import Peer, Server
+from tls_behaviours import Failing, NoTickets, Refusing, Wrapped
 
 AUTHENTICATED, ENCRYPTED, PLAINTEXT, BOUNCED, DEFERRED = 0, 10, 11, 69, 75
 EX_USAGE = 64
 NAME = "mx.probe.test"
-
-
-class Refusing(Server):
-    def on_starttls(self):
-        return self.reply("454 4.7.0 not now")
-
-
-class Failing(Server):
-    def on_starttls(self):
-        self.reply("220 2.0.0 go ahead")
-        self.conn.read_some()  # the ClientHello: before it, this would be an injection
-        self.conn.send(b"this is no TLS\r\n")
-        return False
-
-
-class NoTickets(Server):
-    tickets = 0
-
-
-class Wrapped(Server):
-    wrapper = True
 
 
 class Rude(Server):
@@ -56,11 +35,6 @@ def probe(folder, config, *arguments):
 def finding(folder, config, *arguments):
     out = probe(folder, config, "--json", *arguments)
     return out.returncode, json.loads(out.stdout)
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

@@ -65,11 +65,6 @@ class Busy(Capable):
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def certificates(authority, tmp_path_factory):
     other = Authority(tmp_path_factory.mktemp("other"), "Another CA")
     return {"good": authority.issue(NAME), "wrong name": authority.issue("mx.elsewhere.test"),

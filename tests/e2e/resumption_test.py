@@ -1,21 +1,17 @@
 """Resumption really happens: 100 connections one after the other, and at least 99 handshakes resumed by the
 receiver's own count. BoringSSL (sluice-sink) and OpenSSL (the scripted peer) here; OpenSSL (Postfix) and GnuTLS
 (Exim) as real servers in real_servers_test.py."""
-import ssl
 
 import pytest
 from harness import EX_OK, Router, Sink, message
 from peer import Peer, Server, make_certificate
+from tls_behaviours import Tls12
 
 COUNT = 100
 
 
 class OneTicket(Server):
     tickets = 1
-
-
-class Tls12(Server):
-    max_version = ssl.TLSVersion.TLSv1_2
 
 
 class OneTicketTls12(Tls12):

@@ -3,14 +3,10 @@ import pytest
 from authority import Authority
 from harness import EX_CONFIG, EX_OK, EX_TEMPFAIL, Router, message, wait_for
 from peer import Peer, Server
+from tls_behaviours import Failing, Refusing, Wrapped
 
 BASE = {"pickup": {"settle": "0s"}, "retry": {"minimum": "1h", "maximum": "1h"}}
 NAME = "mx.verify.test"
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
@@ -24,23 +20,6 @@ def certificates(authority, tmp_path_factory):
         "expired": authority.issue(NAME, days=-1),
         "unknown CA": other.issue(NAME),
     }
-
-
-class Refusing(Server):
-    def on_starttls(self):
-        return self.reply("454 4.7.0 not now")
-
-
-class Failing(Server):
-    def on_starttls(self):
-        self.reply("220 2.0.0 go ahead")
-        self.conn.read_some()  # the ClientHello: before it, this would be an injection
-        self.conn.send(b"this is no TLS\r\n")
-        return False
-
-
-class Wrapped(Server):
-    wrapper = True
 
 
 def drain(folder, peer, tls, count=1, config=None, **options):

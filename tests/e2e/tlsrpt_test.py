@@ -5,17 +5,10 @@ import subprocess
 
 from harness import EX_OK, EX_TEMPFAIL, Dns, Router, message, program
 from peer import Peer, Server, make_certificate
+from tls_behaviours import Failing
 
 EX_UNAVAILABLE, EX_USAGE = 69, 64
 BASE = {"hostname": "mta.example", "pickup": {"settle": "0s"}, "retry": {"minimum": "1h", "maximum": "1h"}}
-
-
-class Failing(Server):
-    def on_starttls(self):
-        self.reply("220 2.0.0 go ahead")
-        self.conn.read_some()  # the ClientHello: before it, this would be an injection
-        self.conn.send(b"this is no TLS\r\n")
-        return False
 
 
 def tlsrpt(router, *arguments):

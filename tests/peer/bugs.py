@@ -1,10 +1,10 @@
 """The growing list of named bugs that receivers have. Each says what a sender meets; what the router
 must make of it is in tests/e2e/peer_test.py, one row a bug."""
 import socket
-import ssl
 import time
 
 from peer import Disconnected, Server, Steps
+from tls_behaviours import NoTickets, Tls12
 
 BUGS = {}
 
@@ -182,14 +182,8 @@ class TlsSilent(Server):
         return False
 
 
-@bug("ticket-never-resumes")
-class NoTickets(Server):
-    tickets = 0
-
-
-@bug("tls12-only")
-class Tls12(Server):
-    max_version = ssl.TLSVersion.TLSv1_2
+bug("ticket-never-resumes")(NoTickets)
+bug("tls12-only")(Tls12)
 
 
 @bug("421-after-rcpt-3")
