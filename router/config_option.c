@@ -98,35 +98,20 @@ static bool store_amount(const struct config_option *option, struct bytes text, 
     return true;
 }
 
-static bool is_word_of(const char *list, const char *word)
-{
-    size_t len = strlen(word);
-    for (const char *at = list; at && len && (at = strstr(at, word)); at += len) {
-        bool starts = at == list || at[-1] == ' ';
-        bool ends = at[len] == 0 || at[len] == ' ';
-        if (starts && ends)
-            return true;
-    }
-    return false;
-}
-
 static bool store_choice(const struct config_option *option, const char *text, void *at,
                          char why[CONFIG_EXPECTED_MAX])
 {
-    bool is_later = is_word_of(option->later, text);
-    for (size_t i = 0; option->choices[i] && !is_later; i++) {
+    for (size_t i = 0; option->choices[i]; i++) {
         if (strcmp(option->choices[i], text) == 0) {
             store_number(at, option->width, i);
             return true;
         }
     }
-    int len = snprintf(why, CONFIG_EXPECTED_MAX, "%s, expected",
-                       is_later ? "is not available yet" : "is unknown");
+    int len = snprintf(why, CONFIG_EXPECTED_MAX, "is unknown, expected");
     for (size_t i = 0; option->choices[i]; i++) {
         const char *joint = i == 0 ? "" : option->choices[i + 1] ? "," : " or";
-        if (!is_word_of(option->later, option->choices[i]))
-            len += snprintf(why + len, CONFIG_EXPECTED_MAX - (size_t)len, "%s \"%s\"", joint,
-                            option->choices[i]);
+        len += snprintf(why + len, CONFIG_EXPECTED_MAX - (size_t)len, "%s \"%s\"", joint,
+                        option->choices[i]);
     }
     return false;
 }

@@ -32,7 +32,6 @@ struct config_option {
     int64_t max;
     const char *fallback;       /* the default as written; NULL: taken from another option */
     const char *const *choices; /* OPTION_CHOICE: NULL-terminated */
-    const char *later;          /* OPTION_CHOICE: words that a later version will take; NULL */
     const char *doc;
 };
 

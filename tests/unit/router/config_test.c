@@ -180,8 +180,6 @@ static void every_option_takes_the_edges_of_its_range(void **state)
     size_t num_clashes = 0;
     for (size_t i = 0; i < config_num_options; i++) {
         const struct config_option *option = &config_options[i];
-        if (option->type == OPTION_TEXT && option->later)
-            continue;
         /* Neither goes without the other: auth_settings_test.c has them. */
         if (option->type == OPTION_USER || option->type == OPTION_SECRET_FILE)
             continue;
