@@ -13,11 +13,7 @@
 
 static bool is_day(const char *text)
 {
-    static const char pattern[] = "dddd-dd-dd";
-    for (size_t i = 0; i < sizeof pattern; i++)
-        if (pattern[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != pattern[i])
-            return false;
-    return true;
+    return tls_report_begins_with_day(text) && text[TLS_REPORT_DAY_LEN] == '\0';
 }
 
 static int print(const struct config *config, const char *day, const char *domain)

@@ -146,15 +146,12 @@ void connection_close(struct connection *connection)
 static void on_address_failed(struct dialer *dialer, struct dialed at, int error)
 {
     struct connection *connection = container_of(dialer, struct connection, dialer);
-    enum trouble trouble = error == ECONNREFUSED ? TROUBLE_CONNECT_REFUSED
-                           : error == ETIMEDOUT  ? TROUBLE_CONNECT_TIMEOUT
-                                                 : TROUBLE_CONNECT_FAILED;
     char address[46];
     char detail[OUTCOME_TEXT_MAX];
     host_address_format(dialed_address(connection->route, at), address);
     snprintf(detail, sizeof detail, "%s[%s]:%u: %s", dialed_host(connection->route, at)->name,
              address, connection->route->port, strerror(error));
-    struct outcome failure = outcome_from_trouble(PHASE_CONNECT, trouble, detail);
+    struct outcome failure = outcome_from_trouble(PHASE_CONNECT, trouble_of_connect(error), detail);
     if (pause_error_is_a_limit(error))
         connection->limit_error = error;
     connection_note_failure(connection, &failure);

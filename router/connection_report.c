@@ -103,9 +103,7 @@ void connection_report_no_starttls(const struct connection *connection, const ch
 
 void connection_report_handshake_failed(const struct connection *connection, const char *why)
 {
-    enum tls_fault fault = connection->channel.verdict.fault;
-    note_session(connection, fault == TLS_FAULT_NONE ? "validation-failure" : tls_fault_name(fault),
-                 why);
+    note_session(connection, delivery_tls_failure(connection->channel.verdict.fault), why);
 }
 
 void connection_report_unusable(const struct connection *connection, const struct route_host *host,

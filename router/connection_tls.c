@@ -50,15 +50,6 @@ struct outcome connection_tls_fits(struct connection *connection)
     return delivery_tls_fits(&requirement, connection->has_tls, connection->tls.proof);
 }
 
-/* RFC 7672 3.2.1: the TLSA base domain where there are records; else the MX host. */
-static const char *sni_of(const struct connection *connection)
-{
-    const struct route_host *host = dialed_host(connection->route, connection->at);
-    if (connection->requirement.checks & TLS_CHECK_TLSA)
-        return connection->requirement.tlsa->base;
-    return host->is_literal ? NULL : host->name;
-}
-
 /* Hosts of a site share sessions only where nothing is checked about any one of them. */
 static enum session_scope scope_of(const struct connection *connection)
 {
@@ -104,7 +95,10 @@ void connection_start_tls(struct connection *connection)
         return;
     }
     enum session_scope scope = scope_of(connection);
-    const char *sni = scope == SESSION_SCOPE_SITE ? NULL : sni_of(connection);
+    const char *sni = scope == SESSION_SCOPE_SITE
+                          ? NULL
+                          : delivery_tls_sni(&connection->requirement,
+                                             dialed_host(connection->route, connection->at));
     struct tls_context *context = services->tls_contexts[settings->identity];
     struct channel_tls_params params = {
         .context = context,

@@ -58,6 +58,19 @@ struct outcome delivery_tls_fits(const struct tls_requirement *requirement, bool
     return (struct outcome){.kind = OUTCOME_NONE};
 }
 
+const char *delivery_tls_sni(const struct tls_requirement *requirement,
+                             const struct route_host *host)
+{
+    if (requirement->checks & TLS_CHECK_TLSA)
+        return requirement->tlsa->base;
+    return host->is_literal ? NULL : host->name;
+}
+
+const char *delivery_tls_failure(enum tls_fault fault)
+{
+    return fault == TLS_FAULT_NONE ? "validation-failure" : tls_fault_name(fault);
+}
+
 const char *delivery_sts_result(const struct tls_requirement *requirement,
                                 const struct delivery_tls_state *state)
 {
@@ -69,5 +82,5 @@ const char *delivery_sts_result(const struct tls_requirement *requirement,
         return "starttls-not-supported";
     if (state->failed_in != PHASE_TLS)
         return NULL;
-    return state->fault == TLS_FAULT_NONE ? "validation-failure" : tls_fault_name(state->fault);
+    return delivery_tls_failure(state->fault);
 }

@@ -18,6 +18,13 @@ struct outcome delivery_tls_unusable(const struct tls_requirement *requirement);
 struct outcome delivery_tls_fits(const struct tls_requirement *requirement, bool has_tls,
                                  const uint8_t proof[TLS_PROOF_LEN]);
 
+/* The name to ask the host for: the TLSA base domain where there are records, else the MX host
+ * (RFC 7672 3.2.1); NULL: none. Borrowed from the requirement or the host. */
+const char *delivery_tls_sni(const struct tls_requirement *requirement,
+                             const struct route_host *host);
+/* The word of RFC 8460 4.3 for a handshake that failed; fault: of the certificate; static. */
+const char *delivery_tls_failure(enum tls_fault fault);
+
 /* What came of TLS at the host of an attempt. */
 struct delivery_tls_state {
     bool has_session, has_tls;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 struct phase_row {
@@ -195,6 +196,13 @@ struct outcome outcome_from_trouble(enum outcome_phase phase, enum trouble troub
         append_text(&outcome, detail);
     }
     return outcome;
+}
+
+enum trouble trouble_of_connect(int error)
+{
+    return error == ECONNREFUSED ? TROUBLE_CONNECT_REFUSED
+           : error == ETIMEDOUT  ? TROUBLE_CONNECT_TIMEOUT
+                                 : TROUBLE_CONNECT_FAILED;
 }
 
 struct outcome outcome_from_route(const struct route *route)

@@ -54,6 +54,8 @@ struct outcome outcome_from_reply(enum outcome_phase phase, const struct smtp_re
  * from us (LOST, TIMEOUT, BROKEN_REPLY, SHUTDOWN) is deferred and in doubt. */
 struct outcome outcome_from_trouble(enum outcome_phase phase, enum trouble trouble,
                                     const char *detail);
+/* Of a connect() that failed with that errno. */
+enum trouble trouble_of_connect(int error);
 struct outcome outcome_from_route(const struct route *route);
 /* The recipient's lifetime is over: bounced with 5.4.7, quoting the last outcome. */
 struct outcome outcome_expired(const struct outcome *last);

@@ -6,6 +6,7 @@
 #include "base/mailbox.h"
 #include "router/delivery_tls.h"
 #include "router/outcome_table.h"
+#include "router/policy_text.h"
 #include "router/probe_certificate.h"
 #include "router/probe_session.h"
 
@@ -68,17 +69,16 @@ static enum probe_fate after_event(const struct probe *probe,
                : PROBE_REFUSED;
 }
 
-static enum probe_fate judge_certificate(const struct probe *probe,
-                                         const struct tls_requirement *requirement,
-                                         const struct probe_session *session, char why[TEXT_MAX])
+/* False with what is wrong in why. */
+static bool passes(const struct probe *probe, const struct tls_requirement *requirement,
+                   const struct probe_session *session, char why[TEXT_MAX])
 {
     struct tls_verdict verdict;
-    if (!tls_verify(session->chain, requirement, probe->context->trust.store,
-                    clock_wall_ms() / 1000, &verdict)) {
-        snprintf(why, TEXT_MAX, "%s: %s", tls_fault_name(verdict.fault), verdict.why);
-        return PROBE_REFUSED;
-    }
-    return requirement->checks ? PROBE_AUTHENTICATED : PROBE_ENCRYPTED;
+    if (tls_verify(session->chain, requirement, probe->context->trust.store, clock_wall_ms() / 1000,
+                   &verdict))
+        return true;
+    snprintf(why, TEXT_MAX, "%s: %s", tls_fault_name(verdict.fault), verdict.why);
+    return false;
 }
 
 static enum probe_fate judge(const struct probe *probe, const struct tls_requirement *requirement,
@@ -92,8 +92,10 @@ static enum probe_fate judge(const struct probe *probe, const struct tls_require
         return PROBE_REFUSED;
     if (requirement->level == TLS_LEVEL_NONE)
         return PROBE_PLAINTEXT;
+    if (session->has_tls && !passes(probe, requirement, session, why))
+        return PROBE_REFUSED;
     if (session->has_tls)
-        return judge_certificate(probe, requirement, session, why);
+        return requirement->checks ? PROBE_AUTHENTICATED : PROBE_ENCRYPTED;
     enum probe_fate fate =
         after_event(probe, requirement, session->starttls_refused ? TLS_REFUSED : TLS_NOT_OFFERED);
     snprintf(why, TEXT_MAX, "STARTTLS is %s",
@@ -105,11 +107,8 @@ static enum probe_fate judge(const struct probe *probe, const struct tls_require
 static json_t *verification(const struct probe *probe, const struct tls_requirement *requirement,
                             const struct probe_session *session)
 {
-    struct tls_verdict verdict;
-    if (tls_verify(session->chain, requirement, probe->context->trust.store, clock_wall_ms() / 1000,
-                   &verdict))
-        return json_string("ok");
-    return json_sprintf("%s: %s", tls_fault_name(verdict.fault), verdict.why);
+    char why[TEXT_MAX];
+    return json_string(passes(probe, requirement, session, why) ? "ok" : why);
 }
 
 static json_t *verifications(const struct probe *probe, const struct route_host *host,
@@ -157,13 +156,6 @@ static json_t *tls_finding(const struct probe *probe, const struct route_host *h
                      milliseconds(again->handshake_us));
 }
 
-static const char *sni_of(const struct tls_requirement *requirement, const struct route_host *host)
-{
-    if (requirement->checks & TLS_CHECK_TLSA)
-        return requirement->tlsa->base;
-    return host->is_literal ? NULL : host->name;
-}
-
 struct host_finding {
     struct tls_requirement requirement;
     enum probe_fate fate;
@@ -180,12 +172,11 @@ static void probe_address(const struct probe *probe, const struct route_host *ho
     struct probe_target target = {
         .config = probe->options->config,
         .route = probe->route,
-        .host = host,
         .address = address,
         .wrapper = requirement->wrapper,
         .context = probe->context,
         .cache = session_cache_new(&cache_options),
-        .sni = sni_of(requirement, host),
+        .sni = delivery_tls_sni(requirement, host),
         .patience_ms = probe->options->patience_ms,
         .on_line = probe->options->on_line,
         .on_line_ctx = probe->options->on_line_ctx,
@@ -213,16 +204,16 @@ static void probe_address(const struct probe *probe, const struct route_host *ho
     session_cache_free(target.cache);
 }
 
-enum { TLSA_SHOWN_MAX = 64 /* octets of data: a full certificate is cut */ };
-
 static json_t *tlsa_record_finding(const struct tlsa_record *record)
 {
-    char hex[2 * TLSA_SHOWN_MAX + 1] = "";
-    for (size_t i = 0; i < record->len && i < TLSA_SHOWN_MAX; i++)
-        snprintf(hex + 2 * i, 3, "%02x", record->data[i]);
-    json_t *text = json_sprintf("%u %u %u %s%s", record->usage, record->selector, record->matching,
-                                hex, record->len > TLSA_SHOWN_MAX ? "..." : "");
-    return json_pack("{s:o, s:b}", "record", text, "usable", tls_tlsa_is_usable(record));
+    struct buffer text;
+    buffer_init(&text, TEXT_MAX);
+    policy_text_tlsa(&text, record);
+    buffer_append_str(&text, record->len > POLICY_TEXT_TLSA_MAX ? "..." : "");
+    json_t *row = json_pack("{s:s, s:b}", "record", policy_text_string(&text), "usable",
+                            tls_tlsa_is_usable(record));
+    buffer_fini(&text);
+    return row;
 }
 
 static json_t *tlsa_finding(const struct tlsa_set *set)

@@ -130,7 +130,6 @@ static void note_handshake(struct driver *driver)
     struct probe_session *result = driver->result;
     SSL *ssl = driver->channel.ssl;
     result->has_tls = true;
-    result->secured_us = since_start(driver);
     uint16_t group = SSL_get_curve_id(ssl);
     result->group = group ? SSL_get_curve_name(group) : NULL;
     const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(ssl);
@@ -305,9 +304,6 @@ static void run_session(struct driver *driver)
     if (!target->wrapper || shake_hands(driver))
         talk(driver,
              smtp_session_step(&driver->session, bytes_make(NULL, 0), &driver->out, now_ms()));
-    driver->result->reached_smtp = driver->result->last.num || driver->result->before_tls.num;
-    driver->result->starttls_offered =
-        driver->session.capabilities.starttls || driver->result->before_tls.num;
     driver->result->starttls_refused = driver->session.tls_refused;
     smtp_session_fini(&driver->session);
     channel_fini(&driver->channel);
@@ -327,10 +323,7 @@ void probe_session_run(const struct probe_target *target, struct probe_session *
         out->connected_us = since_start(&driver);
         run_session(&driver);
     } else {
-        enum trouble trouble = errno == ECONNREFUSED ? TROUBLE_CONNECT_REFUSED
-                               : errno == ETIMEDOUT  ? TROUBLE_CONNECT_TIMEOUT
-                                                     : TROUBLE_CONNECT_FAILED;
-        fail(&driver, PHASE_CONNECT, trouble, strerror(errno));
+        fail(&driver, PHASE_CONNECT, trouble_of_connect(errno), strerror(errno));
     }
     if (driver.fd >= 0)
         close(driver.fd);

@@ -16,7 +16,6 @@ enum { PROBE_LINES_MAX = 64 };
 struct probe_target {
     const struct config *config;
     const struct route *route;
-    const struct route_host *host;
     const struct host_address *address;
     bool wrapper;
     struct tls_context *context;
@@ -36,8 +35,7 @@ struct probe_lines {
 struct probe_session {
     struct outcome failure; /* kind NONE: it came to the end */
     bool connected;
-    bool reached_smtp; /* it said EHLO's 250 at least once */
-    bool starttls_offered, starttls_refused;
+    bool starttls_refused;
     bool handshake_failed;
     bool has_tls;
     struct channel_tls_info tls;     /* with has_tls */
@@ -46,7 +44,7 @@ struct probe_session {
     uint64_t tickets;                /* that the server gave in this session */
     struct probe_lines before_tls, last;
     /* Microseconds since the beginning; 0: did not come to that. */
-    int64_t connected_us, greeted_us, secured_us, ready_us;
+    int64_t connected_us, greeted_us, ready_us;
     int64_t handshake_us; /* its duration */
 };
 

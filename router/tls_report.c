@@ -29,6 +29,15 @@ void tls_report_day(int64_t wall_s, char out[TLS_REPORT_DAY_LEN + 1])
           strftime(out, TLS_REPORT_DAY_LEN + 1, "%Y-%m-%d", &utc) == TLS_REPORT_DAY_LEN);
 }
 
+bool tls_report_begins_with_day(const char *text)
+{
+    static const char pattern[TLS_REPORT_DAY_LEN + 1] = "dddd-dd-dd";
+    for (size_t i = 0; i < TLS_REPORT_DAY_LEN; i++)
+        if (pattern[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != pattern[i])
+            return false;
+    return true;
+}
+
 struct tls_report *tls_report_new(const char day[TLS_REPORT_DAY_LEN + 1])
 {
     struct tls_report *report = mem_zalloc(1, sizeof *report);

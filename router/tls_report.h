@@ -35,6 +35,8 @@ struct tls_report_session {
 struct tls_report; /* a day */
 
 void tls_report_day(int64_t wall_s, char out[TLS_REPORT_DAY_LEN + 1]);
+/* Whether text begins with something of that form. */
+bool tls_report_begins_with_day(const char *text);
 
 struct tls_report *tls_report_new(const char day[TLS_REPORT_DAY_LEN + 1])
     __attribute__((returns_nonnull));

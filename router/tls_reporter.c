@@ -85,11 +85,7 @@ static void write_day(struct tls_reporter *reporter)
 
 static bool is_day_file(const char *name)
 {
-    static const char pattern[] = "dddd-dd-dd.json";
-    for (size_t i = 0; i < sizeof pattern; i++)
-        if (pattern[i] == 'd' ? name[i] < '0' || name[i] > '9' : name[i] != pattern[i])
-            return false;
-    return true;
+    return tls_report_begins_with_day(name) && strcmp(name + TLS_REPORT_DAY_LEN, ".json") == 0;
 }
 
 /* Names sort as days do. */
