@@ -1,5 +1,5 @@
-/* An HTTP/1.1 response to one GET (RFC 9112), read as it comes, with limits on its parts. Nothing
- * is followed and nothing is kept: a redirection is a status like any other.
+/* An HTTP/1.1 response to one GET or POST (RFC 9112), read as it comes, with limits on its parts.
+ * Nothing is followed and nothing is kept: a redirection is a status like any other.
  *
  * One thread. No I/O: whoever has the connection feeds it. */
 #ifndef SLUICE_TLS_HTTP_RESPONSE_H

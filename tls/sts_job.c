@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "dns/domain_name.h"
-#include "tls/https_get.h"
+#include "tls/https_request.h"
 
 #include <stdio.h>
 
@@ -20,12 +20,12 @@ struct sts_job {
     struct sts_jobs *jobs;
     struct sts_query *first, **end; /* wait for the policy */
     struct record_query txt, a, aaaa;
-    unsigned num_pending;         /* of these, the resolver has not answered */
-    bool knows_txt;               /* txt is answered; before that it is the resolver's to write */
-    bool is_fetching;             /* counted in jobs->num_fetching */
-    int64_t expires_ms;           /* of the TXT answer */
-    struct sts_record txt_record; /* id "" : none that is valid */
-    struct https_get *get;        /* owned; NULL */
+    unsigned num_pending;          /* of these, the resolver has not answered */
+    bool knows_txt;                /* txt is answered; before that it is the resolver's to write */
+    bool is_fetching;              /* counted in jobs->num_fetching */
+    int64_t expires_ms;            /* of the TXT answer */
+    struct sts_record txt_record;  /* id "" : none that is valid */
+    struct https_request *request; /* owned; NULL */
     char domain[DOMAIN_NAME_MAX + 1];
     char host[DOMAIN_NAME_MAX + sizeof "mta-sts."];
     char txt_name[DOMAIN_NAME_MAX + sizeof "_mta-sts."];
@@ -56,7 +56,7 @@ static void free_job(struct sts_job *job)
     struct sts_job **at = find(job->jobs, job->domain);
     CHECK(*at == job && job->num_pending == 0 && !job->is_fetching);
     *at = job->next_in_bucket;
-    https_get_free(job->get);
+    https_request_free(job->request);
     answer_unref(job->txt.answer);
     answer_unref(job->a.answer);
     answer_unref(job->aaaa.answer);
@@ -259,60 +259,29 @@ static void on_response(void *ctx, enum https_outcome outcome, const struct http
     }
 }
 
-static size_t take_addresses(const struct sts_job *job, const struct answer *answer,
-                             struct host_address *out, size_t step)
-{
-    size_t num = 0;
-    for (size_t i = 0; answer && answer->status == ANSWER_RECORDS && i < answer->num_records; i++) {
-        const struct host_address *address = &answer->records[i].address;
-        if (!job->jobs->options->allow_local && host_address_is_local(address))
-            continue;
-        if (num == HTTPS_ADDRESSES_MAX / 2)
-            break;
-        out[step * num++] = *address;
-    }
-    return num;
-}
-
-/* IPv6 and IPv4 by turns, so that a family that does not work costs one wait. */
-static size_t gather_addresses(const struct sts_job *job,
-                               struct host_address out[HTTPS_ADDRESSES_MAX])
-{
-    struct host_address six[HTTPS_ADDRESSES_MAX], four[HTTPS_ADDRESSES_MAX];
-    size_t num = 0;
-    size_t num_six = take_addresses(job, job->aaaa.answer, six, 1);
-    size_t num_four = take_addresses(job, job->a.answer, four, 1);
-    for (size_t i = 0; i < HTTPS_ADDRESSES_MAX; i++) {
-        if (i < num_six)
-            out[num++] = six[i];
-        if (i < num_four)
-            out[num++] = four[i];
-    }
-    return num;
-}
-
 static void addresses_answered(struct sts_job *job)
 {
     const struct sts_service_options *options = job->jobs->options;
     struct host_address addresses[HTTPS_ADDRESSES_MAX];
-    size_t num = gather_addresses(job, addresses);
+    size_t num = https_addresses(job->aaaa.answer, job->a.answer, options->allow_local, addresses);
     if (num == 0) {
         fetch_failed(job, STS_FAILURE_FETCH, "the host has no address that could be used");
         return;
     }
-    const struct https_get_params params = {.loop = job->jobs->loop,
-                                            .context = options->context,
-                                            .host = job->host,
-                                            .port = options->port,
-                                            .path = "/.well-known/mta-sts.txt",
-                                            .addresses = addresses,
-                                            .num_addresses = num,
-                                            .timeout_ms = options->timeout_ms,
-                                            .body_max = STS_POLICY_MAX,
-                                            .now_wall_s = now_s(),
-                                            .on_done = on_response,
-                                            .ctx = job};
-    job->get = https_get_start(&params);
+    const struct https_request_params params = {.loop = job->jobs->loop,
+                                                .context = options->context,
+                                                .host = job->host,
+                                                .port = options->port,
+                                                .target = "/.well-known/mta-sts.txt",
+                                                .accept = "text/plain",
+                                                .addresses = addresses,
+                                                .num_addresses = num,
+                                                .timeout_ms = options->timeout_ms,
+                                                .body_max = STS_POLICY_MAX,
+                                                .now_wall_s = now_s(),
+                                                .on_done = on_response,
+                                                .ctx = job};
+    job->request = https_request_start(&params);
 }
 
 static void start_fetch(struct sts_job *job)
@@ -387,8 +356,8 @@ static void for_each(struct sts_jobs *jobs, void (*act)(struct sts_job *job))
 
 static void stop_job(struct sts_job *job)
 {
-    https_get_free(job->get);
-    job->get = NULL;
+    https_request_free(job->request);
+    job->request = NULL;
     if (job->is_fetching)
         job->jobs->num_fetching--;
     job->is_fetching = false;
