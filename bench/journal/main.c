@@ -69,14 +69,25 @@ static double percentile_us(const struct latencies *latencies, double part)
     return latencies->num ? latencies->ns[at < latencies->num ? at : latencies->num - 1] / 1e3 : 0;
 }
 
-static void print_latencies(const struct latencies *latencies)
+static void print_latencies(const char *what, const struct latencies *latencies)
 {
-    printf("append     p50 %.2f us, p99 %.2f us, p99.99 %.1f us, max %.1f us (%zu appends)\n",
-           percentile_us(latencies, 0.5), percentile_us(latencies, 0.99),
-           percentile_us(latencies, 0.9999), percentile_us(latencies, 1), latencies->num);
-    printf("preempted  %zu appends besides, max %.1f us\n", latencies->num_preempted,
-           latencies->preempted_max_ns / 1e3);
-    printf("commits    %u, max %u us\n", latencies->num_commits, latencies->commit_max_us);
+    printf(
+        "%-10s p50 %.2f us, p99 %.2f us, p99.99 %.1f us, max %.1f us (%zu; %zu preempted besides, "
+        "max %.1f us)\n",
+        what, percentile_us(latencies, 0.5), percentile_us(latencies, 0.99),
+        percentile_us(latencies, 0.9999), percentile_us(latencies, 1), latencies->num,
+        latencies->num_preempted, latencies->preempted_max_ns / 1e3);
+}
+
+static void print_measured(const struct measured *measured)
+{
+    print_latencies("append", &measured->journal);
+    print_latencies("baseline", &measured->baseline);
+    printf(
+        "%-10s the same stores into plain memory, in turn with the appends: interrupts and other "
+        "work of this machine\n",
+        "");
+    printf("commits    %u, max %u us\n", measured->num_commits, measured->commit_max_us);
 }
 
 struct count {
@@ -122,7 +133,7 @@ static bool run(const struct spool *spool, const struct arguments *arguments)
 {
     const struct latency_options *latency = &arguments->latency;
     struct count before = {0};
-    struct latencies latencies;
+    struct measured measured;
     uint64_t first_timed = FIRST_ID + arguments->num_cost;
     struct journal *journal = open_journal(spool, &before);
     if (!journal)
@@ -133,9 +144,9 @@ static bool run(const struct spool *spool, const struct arguments *arguments)
         printf(", %.2f octets allocated", cost.allocated);
     printf(" (%u messages: intent, outcome, removed)\n", arguments->num_cost);
     CHECK(journal_commit(journal) == 0);
-    measure_latency(journal, latency, first_timed, &latencies);
-    print_latencies(&latencies);
-    free(latencies.ns);
+    measure_latency(journal, latency, first_timed, &measured);
+    print_measured(&measured);
+    measured_fini(&measured);
     journal_close(journal);
     /* A new segment has a few octets in memory. */
     bool frugal = cost.allocated < 1;

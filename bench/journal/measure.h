@@ -22,19 +22,27 @@ struct latency_options {
     unsigned commit_ms;    /* between the end of a commit and the next; 0: one behind the other */
 };
 
-/* In nanoseconds, sorted. Appends during which the scheduler took the processor away stand apart:
- * how long those take is the machine's affair. */
+/* In nanoseconds, sorted. Appends (or baseline stores) during which the scheduler took the
+ * processor away stand apart: how long those take is the machine's affair. */
 struct latencies {
     uint32_t *ns; /* owned */
     size_t num;
     size_t num_preempted;
     uint32_t preempted_max_ns;
+};
+
+struct measured {
+    struct latencies journal;
+    struct latencies baseline; /* each append's twin, right before it: the same record made and
+                                * stored in plain memory of the process. What takes long there is
+                                * interrupts and other work of the machine */
     unsigned num_commits;
     uint32_t commit_max_us;
 };
 
 /* Appends from several threads while another one commits. */
 void measure_latency(struct journal *journal, const struct latency_options *options,
-                     uint64_t first_id, struct latencies *out);
+                     uint64_t first_id, struct measured *out);
+void measured_fini(struct measured *measured);
 
 #endif
