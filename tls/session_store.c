@@ -1,39 +1,32 @@
 /* Saving and loading of the header, with the checks of the file that is opened.
- * What is in the file is session_file.c's. */
+ * What is in the file is session_file.c's, how it is replaced kept_file.c's. */
 #include "tls/session_store.h"
 
 #include "base/check.h"
 #include "base/memory.h"
+#include "tls/kept_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/mem.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#define DRAFT_SUFFIX ".new"
 enum { BATCH = 32, WRITE_AT = 256 * 1024 };
 
 struct writer {
-    int fd;
+    struct kept_file_draft draft;
     struct buffer buffer; /* not yet written; the digest covers what was */
     SHA256_CTX sha;
     size_t written;
-    int error; /* errno of the first failure; 0 */
 };
 
 static void flush(struct writer *writer)
 {
     SHA256_Update(&writer->sha, writer->buffer.at, writer->buffer.len);
-    for (size_t at = 0; writer->error == 0 && at < writer->buffer.len;) {
-        ssize_t n = write(writer->fd, writer->buffer.at + at, writer->buffer.len - at);
-        if (n > 0)
-            at += (size_t)n;
-        else if (n == 0 || errno != EINTR)
-            writer->error = n == 0 ? EIO : errno;
-    }
+    kept_file_draft_write(&writer->draft, buffer_bytes(&writer->buffer));
     writer->written += writer->buffer.len;
     OPENSSL_cleanse(writer->buffer.at, writer->buffer.len);
     buffer_clear(&writer->buffer);
@@ -75,33 +68,20 @@ static void write_all(struct writer *writer, struct session_cache *cache, int64_
     CHECK(buffer_append(&writer->buffer, digest, sizeof digest));
     flush(writer);
     buffer_fini(&writer->buffer);
-    if (writer->error == 0 && fdatasync(writer->fd) != 0)
-        writer->error = errno;
 }
 
 bool session_store_save(struct session_cache *cache, const char *path, int64_t now_ms,
                         struct session_file_counts *out, char why[SESSION_STORE_WHY_MAX])
 {
     struct writer writer = {0};
-    char *fresh = mem_printf("%s.new", path);
     *out = (struct session_file_counts){0};
-    (void)unlink(fresh); /* what an end in the midst of a save left */
-    writer.fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (writer.fd < 0) {
-        writer.error = errno;
-    } else {
+    kept_file_draft_begin(&writer.draft, path, DRAFT_SUFFIX);
+    if (writer.draft.error == 0)
         write_all(&writer, cache, now_ms, out);
-        if (close(writer.fd) != 0 && writer.error == 0)
-            writer.error = errno;
-        if (writer.error == 0 && rename(fresh, path) != 0)
-            writer.error = errno;
-        if (writer.error != 0)
-            (void)unlink(fresh);
-    }
-    if (writer.error != 0)
-        snprintf(why, SESSION_STORE_WHY_MAX, "%s: %s", fresh, strerror(writer.error));
-    free(fresh);
-    return writer.error == 0;
+    int result = kept_file_draft_end(&writer.draft, false);
+    if (result != 0)
+        snprintf(why, SESSION_STORE_WHY_MAX, "%s" DRAFT_SUFFIX ": %s", path, strerror(-result));
+    return result == 0;
 }
 
 static bool refuse(const char *path, const char *problem, char why[SESSION_STORE_WHY_MAX])
@@ -110,17 +90,16 @@ static bool refuse(const char *path, const char *problem, char why[SESSION_STORE
     return false;
 }
 
-static bool may_be_read(int fd, const char *path, struct stat *out, char why[SESSION_STORE_WHY_MAX])
+static bool may_be_read(const struct stat *status, const char *path,
+                        char why[SESSION_STORE_WHY_MAX])
 {
-    if (fstat(fd, out) != 0)
-        return refuse(path, strerror(errno), why);
-    if (!S_ISREG(out->st_mode))
+    if (!S_ISREG(status->st_mode))
         return refuse(path, "is no regular file", why);
-    if (out->st_uid != geteuid())
+    if (status->st_uid != geteuid())
         return refuse(path, "belongs to another user", why);
-    if (out->st_mode & (S_IRWXG | S_IRWXO))
+    if (status->st_mode & (S_IRWXG | S_IRWXO))
         return refuse(path, "others than its owner have rights to it, expected mode 0600", why);
-    if ((uint64_t)out->st_size > SESSION_STORE_MAX)
+    if ((uint64_t)status->st_size > SESSION_STORE_MAX)
         return refuse(path, "is too large", why);
     return true;
 }
@@ -163,12 +142,12 @@ static bool is_good(struct bytes file, const char *path, struct bytes *out_recor
 }
 
 /* The content of an open file, in a mapping of the caller's; len 0: refused. */
-static struct bytes read_checked(int fd, const char *path, char why[SESSION_STORE_WHY_MAX])
+static struct bytes read_checked(int fd, const struct stat *status, const char *path,
+                                 char why[SESSION_STORE_WHY_MAX])
 {
-    struct stat st;
-    if (!may_be_read(fd, path, &st, why))
+    if (!may_be_read(status, path, why))
         return bytes_make(NULL, 0);
-    size_t len = (size_t)st.st_size;
+    size_t len = (size_t)status->st_size;
     uint8_t *at = len > 0 ? read_whole(fd, len) : NULL;
     if (!at)
         refuse(path, len > 0 ? strerror(errno) : "is empty", why);
@@ -180,12 +159,13 @@ bool session_store_load(struct session_cache *cache, SSL_CTX *ssl_ctx, const cha
                         char why[SESSION_STORE_WHY_MAX])
 {
     struct bytes records;
+    struct stat status;
     *out = (struct session_file_counts){0};
     why[0] = 0;
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = kept_file_open(path, &status);
     if (fd < 0)
-        return errno == ENOENT ? false : refuse(path, strerror(errno), why);
-    struct bytes file = read_checked(fd, path, why);
+        return fd == -ENOENT ? false : refuse(path, strerror(-fd), why);
+    struct bytes file = read_checked(fd, &status, path, why);
     bool ok = file.len > 0 && is_good(file, path, &records, why);
     if (ok)
         session_file_restore(cache, ssl_ctx, records, now_ms, out);
