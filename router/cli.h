@@ -13,6 +13,7 @@ int cli_queue(int argc, char **argv);
 int cli_fsck(int argc, char **argv);
 int cli_status(int argc, char **argv);
 int cli_tls_cache(int argc, char **argv);
+int cli_reload(int argc, char **argv);
 int cli_probe(int argc, char **argv);
 int cli_tlsrpt(int argc, char **argv);
 int cli_version(void);

@@ -4,6 +4,7 @@
 #include "router/control_client.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sysexits.h>
 
 int cli_ask(const char *name, const char *spool, const json_t *request, json_t **out_answer)
@@ -16,10 +17,11 @@ int cli_ask(const char *name, const char *spool, const json_t *request, json_t *
         code = code ? code : EX_TEMPFAIL;
     } else if (!json_is_true(json_object_get(answer, "ok"))) {
         const char *error = json_string_value(json_object_get(answer, "error"));
+        const char *reason = json_string_value(json_object_get(answer, "code"));
         fprintf(stderr, "%s: %s\n", name, error ? error : "refused");
+        code = reason && strcmp(reason, "config") == 0 ? EX_CONFIG : EX_TEMPFAIL;
         json_decref(answer);
         answer = NULL;
-        code = EX_TEMPFAIL;
     }
     control_client_close(&client);
     *out_answer = answer;

@@ -71,7 +71,7 @@ int cli_run(int argc, char **argv)
         return EX_CONFIG;
     log_set_level((enum log_level)config->log.level);
     run.config = config;
-    int code = router_run(&run);
-    config_free(config);
-    return code;
+    run.config_path = options.config;
+    run.spool = options.spool;
+    return router_run(&run);
 }

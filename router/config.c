@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define DEFAULT_PATH "/etc/sluice/sluice.conf"
-
 enum { SECTION_OPTIONS_MAX = 32, SERVERS_MAX = 16 };
 
 /* Ours among libConfuse's flags of an option, of which it uses the lowest fourteen. */
@@ -372,7 +370,7 @@ static bool read_file(const char *path, struct buffer *out)
 
 struct config *config_load(const char *path, char why[CONFIG_WHY_MAX])
 {
-    const char *name = path ? path : DEFAULT_PATH;
+    const char *name = path ? path : CONFIG_DEFAULT_PATH;
     struct buffer text;
     struct config *config = NULL;
     buffer_init(&text, CONFIG_TEXT_MAX + 2 * 65536);
@@ -448,6 +446,11 @@ const struct destination_settings *config_for_domain(const struct config *config
                                                      const char *domain)
 {
     return config_destinations_find(config->destinations, domain);
+}
+
+bool config_has_settings(const struct config *config, unsigned id)
+{
+    return config_destinations_have(config->destinations, id);
 }
 
 bool config_wants_transcripts(const struct config *config)

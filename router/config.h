@@ -130,6 +130,7 @@ struct config {
     struct config_destinations *destinations; /* owned, private to config.c */
 };
 
+#define CONFIG_DEFAULT_PATH "/etc/sluice/sluice.conf"
 /* path NULL: the default file /etc/sluice/sluice.conf if it exists, else all defaults. NULL with
  * "file:line: message, what was expected" in why; nothing is printed. */
 struct config *config_load(const char *path, char why[CONFIG_WHY_MAX])
@@ -151,6 +152,8 @@ void config_tls_identity(const struct config *config, unsigned identity,
                          struct tls_context_options *out);
 /* Where MTA-STS policies are kept between runs, "" nowhere; the caller's to free. */
 char *config_sts_file(const struct config *config);
+/* Whether any destination's settings have that id. */
+bool config_has_settings(const struct config *config, unsigned id);
 /* Whether the sessions of any destination are to be written down. */
 bool config_wants_transcripts(const struct config *config);
 static inline bool config_syncs(const struct config *config)

@@ -31,6 +31,7 @@ struct config_destinations {
     struct destination_settings base;
     char **base_tls_names; /* owned: those of base.tls.names */
     unsigned num_identities;
+    unsigned next_id; /* above every id that these settings or those before them had */
 };
 
 static size_t first_option(void)
@@ -341,6 +342,55 @@ void config_destinations_resolve(struct config_destinations *destinations,
         destinations->items[i]->settings.id = id_for(destinations, i);
         destinations->items[i]->settings.tls.identity = identity_for(destinations, i);
     }
+    destinations->next_id = (unsigned)destinations->num + 1;
+}
+
+/* The settings of a configuration by number: the base last. */
+static struct destination_settings *settings_at(const struct config_destinations *destinations,
+                                                size_t i)
+{
+    return i < destinations->num ? &destinations->items[i]->settings
+                                 : (struct destination_settings *)(uintptr_t)&destinations->base;
+}
+
+bool config_destinations_have(const struct config_destinations *destinations, unsigned id)
+{
+    for (size_t i = 0; i <= destinations->num; i++)
+        if (settings_at(destinations, i)->id == id)
+            return true;
+    return false;
+}
+
+static unsigned followed_id(const struct config_destinations *old,
+                            const struct destination_settings *settings,
+                            bool (*is_same)(const void *ctx, const struct tls_settings *fresh,
+                                            const struct tls_settings *old),
+                            const void *ctx, unsigned otherwise)
+{
+    for (size_t i = 0; i <= old->num; i++) {
+        const struct destination_settings *before = settings_at(old, i);
+        if (same_settings(settings, before) && is_same(ctx, &settings->tls, &before->tls))
+            return before->id;
+    }
+    return otherwise;
+}
+
+/* Settings that are equal among themselves have one id already, and so find the same. */
+bool config_destinations_follow(struct config_destinations *destinations,
+                                const struct config_destinations *old,
+                                bool (*is_same)(const void *ctx, const struct tls_settings *fresh,
+                                                const struct tls_settings *old),
+                                const void *ctx)
+{
+    unsigned first = old->next_id;
+    bool any_new = false;
+    for (size_t i = 0; i <= destinations->num; i++) {
+        struct destination_settings *settings = settings_at(destinations, i);
+        settings->id = followed_id(old, settings, is_same, ctx, first + settings->id);
+        any_new = any_new || settings->id >= first;
+    }
+    destinations->next_id = first + destinations->next_id;
+    return any_new;
 }
 
 const char *config_destinations_problem(const struct config_destinations *destinations, size_t i)

@@ -24,9 +24,18 @@ void config_destinations_resolve(struct config_destinations *destinations,
                                  const struct config *config);
 const struct destination_settings *
 config_destinations_find(const struct config_destinations *destinations, const char *domain);
-/* At least 1: 0 is the identity of what no section changes. */
+/* After a reload: settings that are equal to some of `old`, also by is_same(), get their id, all
+ * others one that neither has had. Whether there are such others. */
+bool config_destinations_follow(struct config_destinations *destinations,
+                                const struct config_destinations *old,
+                                bool (*is_same)(const void *ctx, const struct tls_settings *fresh,
+                                                const struct tls_settings *old),
+                                const void *ctx);
+/* Whether any settings have that id. */
+bool config_destinations_have(const struct config_destinations *destinations, unsigned id);
 /* After config_destinations_resolve(): what is wrong with the i-th section as a whole; NULL. */
 const char *config_destinations_problem(const struct config_destinations *destinations, size_t i);
+/* At least 1: 0 is the identity of what no section changes. */
 unsigned config_destinations_num_identities(const struct config_destinations *destinations);
 const struct tls_settings *
 config_destinations_identity(const struct config_destinations *destinations, unsigned identity);

@@ -12,6 +12,15 @@ static void print_servers(const struct config *config, struct buffer *out)
     buffer_append_byte(out, '}');
 }
 
+void config_print_option(const struct config *config, const struct config_option *option,
+                         struct buffer *out)
+{
+    if (option->type == OPTION_SERVERS)
+        print_servers(config, out);
+    else
+        config_option_print(option, config, out);
+}
+
 static size_t depth_of(const char *section)
 {
     if (!*section)
@@ -45,10 +54,7 @@ void config_print(const struct config *config, struct buffer *out)
             change_section(section, option->section, out);
         section = option->section;
         buffer_printf(out, "%*s%s = ", (int)(4 * depth_of(section)), "", option->name);
-        if (option->type == OPTION_SERVERS)
-            print_servers(config, out);
-        else
-            config_option_print(option, config, out);
+        config_print_option(config, option, out);
         buffer_append_byte(out, '\n');
     }
     change_section(section, "", out);

@@ -52,6 +52,9 @@ bool config_option_store(const struct config_option *option, const char *text, v
 /* The value at base + offset as a double-quoted string or a bare word that the parser reads back.
  */
 void config_option_print(const struct config_option *option, const void *base, struct buffer *out);
+/* The value of any option that is no destination's, as config_print() writes it. */
+void config_print_option(const struct config *config, const struct config_option *option,
+                         struct buffer *out);
 /* text as a double-quoted string of the configuration's syntax. */
 void config_quote(const char *text, struct buffer *out);
 

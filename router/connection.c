@@ -63,7 +63,9 @@ void connection_open(struct worker *worker, struct site *site)
     connection->watch = (struct loop_fd){.fd = -1, .on_ready = on_ready};
     timer_init(&connection->timer, on_timer);
     buffer_init(&connection->out, OUT_MAX);
-    dialer_init(&connection->dialer, &worker->loop, worker->services->config);
+    connection->snapshot = config_snapshot_ref(delivery->snapshot);
+    connection->settings = delivery->settings;
+    dialer_init(&connection->dialer, &worker->loop, connection->snapshot->config);
     connection->dialer.on_connected = on_dialed;
     connection->dialer.on_exhausted = on_exhausted;
     connection->dialer.on_failed = on_address_failed;
@@ -108,7 +110,9 @@ void connection_drop_session(struct connection *connection)
 
 static void free_connection(struct loop_garbage *garbage)
 {
-    free(container_of(garbage, struct connection, garbage));
+    struct connection *connection = container_of(garbage, struct connection, garbage);
+    config_snapshot_unref(connection->snapshot);
+    free(connection);
 }
 
 static void leave_idle_list(struct connection *connection)
@@ -196,11 +200,11 @@ void connection_use_socket(struct connection *connection, int fd)
     name_session(connection);
     channel_init(&connection->channel, fd);
     buffer_init(&connection->out, OUT_MAX);
-    bool transcribes = services->transcript && connection->site->settings->transcript;
+    bool transcribes = services->transcript && connection->settings->transcript;
     connection->transcribes = transcribes;
     if (transcribes)
         transcript_init(&connection->transcript, connection->label, clock_wall_us(), loop->now_us);
-    const struct auth_settings *auth = &connection->site->settings->auth;
+    const struct auth_settings *auth = &connection->settings->auth;
     struct smtp_session_params params = {
         .helo_name = services->config->hostname,
         .transport = connection->route->transport,
@@ -210,7 +214,7 @@ void connection_use_socket(struct connection *connection, int fd)
         .requiretls = connection->requirement.require_tls,
         .auth = auth_is_wanted(auth) ? auth : NULL,
         .auth_verified = connection->requirement.checks != 0,
-        .config = services->config,
+        .config = connection->snapshot->config,
         .on_line = transcribes ? on_line : NULL,
         .on_line_ctx = connection,
     };

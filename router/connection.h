@@ -29,11 +29,13 @@ struct connection {
     struct loop_garbage garbage;
     struct connection *prev; /* in worker->connections */
     struct connection *next;
-    struct connection *idle_next; /* in its site's list of idle ones */
-    struct worker *worker;        /* borrowed */
-    struct site *site;            /* borrowed: lives while a connection holds a credit */
-    struct route *route;          /* one reference */
-    struct delivery *delivery;    /* owned while under way; NULL when idle */
+    struct connection *idle_next;     /* in its site's list of idle ones */
+    struct worker *worker;            /* borrowed */
+    struct site *site;                /* borrowed: lives while a connection holds a credit */
+    struct config_snapshot *snapshot; /* one reference: the first delivery's */
+    const struct destination_settings *settings; /* borrowed from it; the site's */
+    struct route *route;                         /* one reference */
+    struct delivery *delivery;                   /* owned while under way; NULL when idle */
     enum connection_state state;
 
     struct dialer dialer;

@@ -272,7 +272,7 @@ enum intent_state connection_begins_content(struct connection *connection)
 
 static bool may_carry_more(const struct connection *connection)
 {
-    const struct destination_settings *settings = connection->site->settings;
+    const struct destination_settings *settings = connection->settings;
     int64_t age_ms = connection->worker->loop.now_ms - connection->opened_ms;
     uint32_t mail_max = connection->session.capabilities.mail_max;
     return !connection->worker->stopping && !connection->session.said_421 &&
@@ -289,7 +289,7 @@ static void go_idle(struct connection *connection)
     connection->idle_next = wake->idle_first;
     wake->idle_first = connection;
     loop_set_events(&worker->loop, &connection->watch, LOOP_READ);
-    loop_arm(&worker->loop, &connection->timer, connection->site->settings->idle_ms);
+    loop_arm(&worker->loop, &connection->timer, connection->settings->idle_ms);
 }
 
 bool connection_take_next(struct connection *connection, enum site_taker taker)

@@ -13,7 +13,7 @@ enum { POLICY_TEXT_MAX = 16 * 1024 };
 
 static bool is_reported(const struct connection *connection)
 {
-    return connection->worker->services->tls_reporter && !connection->site->settings->next_hop &&
+    return connection->worker->services->tls_reporter && !connection->settings->next_hop &&
            connection->route->transport == TRANSPORT_SMTP;
 }
 

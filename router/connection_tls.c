@@ -11,10 +11,10 @@ static struct tls_fallback fallback_of(struct connection *connection)
 {
     const struct worker_services *services = connection->worker->services;
     return (struct tls_fallback){
-        .on_failure = connection->site->settings->tls.on_failure,
+        .on_failure = connection->settings->tls.on_failure,
         .broken_since_ms = tls_broken_hosts_since(services->broken_hosts, connection->label,
                                                   connection->worker->loop.now_ms),
-        .plaintext_after_ms = services->config->retry.minimum_ms,
+        .plaintext_after_ms = connection->snapshot->config->retry.minimum_ms,
     };
 }
 
@@ -53,7 +53,7 @@ struct outcome connection_tls_fits(struct connection *connection)
 /* Hosts of a site share sessions only where nothing is checked about any one of them. */
 static enum session_scope scope_of(const struct connection *connection)
 {
-    enum session_scope scope = connection->site->settings->tls.session.scope;
+    enum session_scope scope = connection->settings->tls.session.scope;
     bool checks = connection->requirement.checks || connection->requirement.wishes;
     return scope == SESSION_SCOPE_SITE && checks ? SESSION_SCOPE_HOST : scope;
 }
@@ -87,7 +87,7 @@ static struct session_key make_key(const struct connection *connection,
 void connection_start_tls(struct connection *connection)
 {
     const struct worker_services *services = connection->worker->services;
-    const struct tls_settings *settings = &connection->site->settings->tls;
+    const struct tls_settings *settings = &connection->settings->tls;
     struct loop *loop = &connection->worker->loop;
     if (channel_has_unread(&connection->channel)) {
         connection_lose(connection, TROUBLE_INJECTION, NULL);
@@ -99,7 +99,7 @@ void connection_start_tls(struct connection *connection)
                           ? NULL
                           : delivery_tls_sni(&connection->requirement,
                                              dialed_host(connection->route, connection->at));
-    struct tls_context *context = services->tls_contexts[settings->identity];
+    struct tls_context *context = connection->snapshot->tls_contexts[settings->identity];
     struct channel_tls_params params = {
         .context = context,
         .cache = settings->session.enabled ? services->session_cache : NULL,
@@ -112,7 +112,7 @@ void connection_start_tls(struct connection *connection)
         .offer_session = !connection->full_handshake_forced,
     };
     connection->state = CONNECTION_HANDSHAKE;
-    loop_arm(loop, &connection->timer, services->config->smtp.starttls_timeout_ms);
+    loop_arm(loop, &connection->timer, connection->snapshot->config->smtp.starttls_timeout_ms);
     channel_start_tls(&connection->channel, &params, loop->now_ms);
     connection->offered_session = connection->channel.offered != NULL;
     connection_continue_tls(connection);

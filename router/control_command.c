@@ -9,6 +9,7 @@ static const struct {
     void (*handle)(struct control_call *call);
 } commands[] = {
     {"queue", control_queue},
+    {"reload", control_reload},
     {"status", control_status},
     {"tls-cache", control_tls_cache},
 };

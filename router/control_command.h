@@ -14,6 +14,7 @@ struct dispatcher;
 struct journal_thread;
 struct pauses;
 struct session_cache;
+struct reloader;
 
 /* All borrowed from the router; none goes before the control thread has ended. */
 struct control_services {
@@ -22,6 +23,7 @@ struct control_services {
     struct journal_thread *journal_thread;
     struct pauses *pauses;
     struct session_cache *session_cache;
+    struct reloader *reloader;
     int64_t started_wall_ms;
 };
 
@@ -30,6 +32,7 @@ void control_command_run(struct control_call *call);
 
 /* Each in a file of its name. */
 void control_queue(struct control_call *call);
+void control_reload(struct control_call *call);
 void control_status(struct control_call *call);
 void control_tls_cache(struct control_call *call);
 

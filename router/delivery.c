@@ -22,6 +22,7 @@ void delivery_free(struct delivery *delivery)
 {
     route_unref(delivery->route);
     sts_policy_unref(delivery->sts);
+    config_snapshot_unref(delivery->snapshot);
     free(delivery);
 }
 

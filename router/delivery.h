@@ -8,7 +8,7 @@
 
 #include "dns/route.h"
 #include "queue/message.h"
-#include "router/config.h"
+#include "router/config_snapshot.h"
 
 struct site;
 
@@ -49,12 +49,13 @@ struct delivery_recipient {
 
 struct delivery {
     struct mailbox_item item;
-    struct delivery *next;   /* in the one list that holds it */
-    struct message *message; /* borrowed: lives until all its deliveries are back */
-    struct route *route;     /* one reference, owned */
-    struct sts_policy *sts;  /* one reference, owned; NULL: the domain has none */
-    struct site *site;       /* borrowed: lives while deliveries name it */
-    const struct destination_settings *settings; /* borrowed from the configuration */
+    struct delivery *next;            /* in the one list that holds it */
+    struct message *message;          /* borrowed: lives until all its deliveries are back */
+    struct route *route;              /* one reference, owned */
+    struct sts_policy *sts;           /* one reference, owned; NULL: the domain has none */
+    struct site *site;                /* borrowed: lives while deliveries name it */
+    struct config_snapshot *snapshot; /* one reference; NULL: not placed yet */
+    const struct destination_settings *settings; /* borrowed from snapshot */
     const char *domain;                          /* borrowed from message->envelope */
     uint32_t
         attempt; /* number of this attempt of the message's recipients in this domain, from 1 */

@@ -149,6 +149,23 @@ static void stop(struct dispatcher *dispatcher)
     dispatcher_check_done(dispatcher);
 }
 
+void dispatcher_reload(struct dispatcher *dispatcher, struct config_snapshot *snapshot)
+{
+    struct config_snapshot *old = dispatcher->snapshot;
+    dispatcher->snapshot = snapshot;
+    config_snapshot_unref(old);
+    if (dispatcher->stopping)
+        return;
+    dispatcher_renew_destinations(dispatcher);
+    struct delivery *untried = site_pool_retire(dispatcher->services.site_pool, snapshot);
+    while (untried) {
+        struct delivery *next = untried->next;
+        untried->message->site_hash = 0; /* it goes to another site */
+        dispatcher_delivery_returned(dispatcher, untried, 0);
+        untried = next;
+    }
+}
+
 static void on_grace_over(struct timer *timer, int64_t now_ms)
 {
     (void)now_ms;
@@ -216,6 +233,12 @@ static void on_item(void *ctx, struct mailbox_item *item)
         call->run(dispatcher, call);
         break;
     }
+    case DISPATCHER_NEWS: {
+        struct dispatcher_news *news = container_of(item, struct dispatcher_news, item);
+        dispatcher_reload(dispatcher, news->snapshot);
+        news->on_applied(news);
+        break;
+    }
     default:
         CHECK(item->kind == DISPATCHER_STOP);
         stop(dispatcher);
@@ -281,6 +304,7 @@ bool dispatcher_init(struct dispatcher *dispatcher, const struct dispatcher_serv
 {
     memset(dispatcher, 0, sizeof *dispatcher);
     dispatcher->services = *services;
+    dispatcher->snapshot = config_snapshot_ref(services->snapshot);
     table_init(&dispatcher->table);
     buffer_init(&dispatcher->log_lines, SIZE_MAX);
     if (!loop_init(&dispatcher->loop))
@@ -341,6 +365,7 @@ void dispatcher_fini(struct dispatcher *dispatcher)
     mailbox_drain(&dispatcher->mailbox);
     dispatcher_end_waits(dispatcher);
     dispatcher_free_destinations(dispatcher);
+    config_snapshot_unref(dispatcher->snapshot);
     table_fini(&dispatcher->table);
     buffer_fini(&dispatcher->log_lines);
     mailbox_fini(&dispatcher->mailbox);

@@ -20,10 +20,19 @@
 #include "tls/sts_service.h"
 
 /* DISPATCHER_CALL: struct control_call, of which run() is called with the dispatcher. */
-enum { DISPATCHER_STOP = 70, DISPATCHER_CALL, DESTINATION_BUCKETS = 16384 };
+enum { DISPATCHER_STOP = 70, DISPATCHER_CALL, DISPATCHER_NEWS, DESTINATION_BUCKETS = 16384 };
+
+/* DISPATCHER_NEWS: another configuration. */
+struct dispatcher_news {
+    struct mailbox_item item;
+    struct config_snapshot *snapshot; /* one reference, the dispatcher's from then on */
+    /* In the dispatcher's thread, when it is in force; frees the news. */
+    void (*on_applied)(struct dispatcher_news *news);
+};
 
 struct dispatcher_services {
-    const struct config *config;
+    const struct config *config;      /* of the start: what a reload does not change */
+    struct config_snapshot *snapshot; /* in force at the start; borrowed until dispatcher_init() */
     struct journal *journal;
     struct resolver *resolver;
     struct sts_service *sts; /* NULL: MTA-STS is off */
@@ -43,10 +52,11 @@ struct dispatcher_services {
 
 /* A recipient domain in use: its settings, its route while it is fresh, and what waits for it. */
 struct destination {
-    struct destination *next; /* in its bucket */
-    char *domain;             /* owned */
-    const struct destination_settings *settings;
-    struct route *route;    /* one reference; NULL: not known yet */
+    struct destination *next;                    /* in its bucket */
+    char *domain;                                /* owned */
+    struct config_snapshot *snapshot;            /* one reference */
+    const struct destination_settings *settings; /* borrowed from it */
+    struct route *route;                         /* one reference; NULL: not known yet */
     struct sts_policy *sts; /* one reference; NULL: the domain has none, or it is not asked for */
     int64_t sts_expires_ms;
     unsigned num_asked; /* answers that are to come: the route, the policy */
@@ -58,6 +68,7 @@ struct destination {
 
 struct dispatcher {
     struct dispatcher_services services;
+    struct config_snapshot *snapshot; /* one reference: what is in force */
     pthread_t thread;
     struct loop loop;
     struct mailbox mailbox;
@@ -120,7 +131,13 @@ enum queue_answer dispatcher_operate(struct dispatcher *dispatcher, enum queue_o
  * due. id, operation and on_end are set; the rest is the dispatcher's until on_end. */
 void dispatcher_operate_and_wait(struct dispatcher *dispatcher, struct operator_wait *wait);
 
+/* Dispatcher thread only. Takes over the snapshot's reference: from now on it is in force. What
+ * waits for other settings than it has goes back and comes again. */
+void dispatcher_reload(struct dispatcher *dispatcher, struct config_snapshot *snapshot);
+
 /* Between the files of this room. dispatcher_route.c: */
+/* Domains in use get their settings anew. */
+void dispatcher_renew_destinations(struct dispatcher *dispatcher);
 void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery);
 void dispatcher_route_answered(struct dispatcher *dispatcher, struct route_query *query);
 void dispatcher_sts_answered(struct dispatcher *dispatcher, struct sts_query *query);

@@ -64,7 +64,7 @@ static bool is_final(const struct recipient_state *state)
 static uint32_t collect_due(const struct dispatcher *dispatcher, struct message *message,
                             uint32_t *indexes)
 {
-    bool holds = dispatcher->services.config->queue.hold_in_doubt;
+    bool holds = dispatcher->snapshot->config->queue.hold_in_doubt;
     int64_t now_wall_ms = clock_wall_ms();
     uint32_t num = 0;
     for (uint32_t i = 0; i < message->envelope.recipients.num; i++) {
@@ -169,7 +169,7 @@ void dispatcher_start_message(struct dispatcher *dispatcher, struct message *mes
     qsort_r(indexes, num, sizeof *indexes, by_domain, message);
     for (uint32_t from = 0; from < num;) {
         const char *domain = domain_of(message, indexes[from]);
-        uint32_t most = config_for_domain(dispatcher->services.config, domain)->max_recipients;
+        uint32_t most = config_for_domain(dispatcher->snapshot->config, domain)->max_recipients;
         uint32_t to = from + 1;
         while (to < num && to - from < most && strcmp(domain_of(message, indexes[to]), domain) == 0)
             to++;
@@ -188,9 +188,9 @@ static void apply(struct dispatcher *dispatcher, struct message *message,
     int64_t now_wall_ms = clock_wall_ms();
     state->attempts = (uint16_t)(delivery->attempt < UINT16_MAX ? delivery->attempt : UINT16_MAX);
     bool is_held = outcome->kind == OUTCOME_DEFERRED && outcome->in_doubt &&
-                   dispatcher->services.config->queue.hold_in_doubt;
+                   dispatcher->snapshot->config->queue.hold_in_doubt;
     if (outcome->kind == OUTCOME_DEFERRED && !is_held &&
-        !retry_next_wall_ms(&dispatcher->services.config->retry, state->attempts, random_bits(),
+        !retry_next_wall_ms(&dispatcher->snapshot->config->retry, state->attempts, random_bits(),
                             now_wall_ms, message->expiry_wall_ms, &state->next_wall_ms))
         *outcome = outcome_expired(outcome);
     state->last = *outcome;
@@ -356,7 +356,7 @@ static unsigned decision_of(struct message *message, const struct recipients_lef
 static struct recipients_left count_left(const struct dispatcher *dispatcher,
                                          const struct message *message)
 {
-    bool holds = dispatcher->services.config->queue.hold_in_doubt;
+    bool holds = dispatcher->snapshot->config->queue.hold_in_doubt;
     struct recipients_left left = {0};
     for (size_t i = 0; i < message->envelope.recipients.num; i++) {
         const struct recipient_state *state = &message->recipients[i];
@@ -374,7 +374,7 @@ static void decide(struct dispatcher *dispatcher, struct message *message)
     unsigned decision = decision_of(message, &left);
     message->next_wall_ms =
         recipients_due_wall_ms(message->recipients, (uint32_t)message->envelope.recipients.num,
-                               dispatcher->services.config->queue.hold_in_doubt);
+                               dispatcher->snapshot->config->queue.hold_in_doubt);
     message->warns = decision == MESSAGE_DEFER &&
                      clock_wall_ms() >= report_warn_wall_ms(message, dispatcher->services.config);
     message->reports = message->operation != QUEUE_REMOVE && report_is_due(message);

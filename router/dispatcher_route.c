@@ -13,6 +13,13 @@ static struct destination **bucket_of(struct dispatcher *dispatcher, const char 
     return &dispatcher->destinations[bytes_hash(bytes_of(domain)) % DESTINATION_BUCKETS];
 }
 
+static void settle(struct dispatcher *dispatcher, struct destination *destination)
+{
+    config_snapshot_unref(destination->snapshot);
+    destination->snapshot = config_snapshot_ref(dispatcher->snapshot);
+    destination->settings = config_for_domain(dispatcher->snapshot->config, destination->domain);
+}
+
 static struct destination *get_destination(struct dispatcher *dispatcher, const char *domain)
 {
     struct destination **bucket = bucket_of(dispatcher, domain);
@@ -21,7 +28,7 @@ static struct destination *get_destination(struct dispatcher *dispatcher, const 
             return d;
     struct destination *destination = mem_zalloc(1, sizeof *destination);
     destination->domain = mem_strdup(domain);
-    destination->settings = config_for_domain(dispatcher->services.config, domain);
+    settle(dispatcher, destination);
     destination->next = *bucket;
     *bucket = destination;
     dispatcher->num_destinations++;
@@ -41,6 +48,8 @@ static void fill_and_finish(struct dispatcher *dispatcher, struct delivery *deli
 static void place(struct dispatcher *dispatcher, struct destination *destination,
                   struct delivery *delivery)
 {
+    config_snapshot_unref(delivery->snapshot);
+    delivery->snapshot = config_snapshot_ref(destination->snapshot);
     delivery->settings = destination->settings;
     if (destination->route->verdict != ROUTE_OK) {
         struct outcome outcome = outcome_from_route(destination->route);
@@ -50,8 +59,8 @@ static void place(struct dispatcher *dispatcher, struct destination *destination
     delivery->route = route_ref(destination->route);
     sts_policy_unref(delivery->sts);
     delivery->sts = sts_policy_ref(destination->sts);
-    struct site *site =
-        site_pool_get(dispatcher->services.site_pool, destination->route, destination->settings);
+    struct site *site = site_pool_get(dispatcher->services.site_pool, destination->route,
+                                      destination->snapshot, destination->settings);
     int64_t until_ms = 0;
     delivery->trace.stamps.queued_us = dispatcher->loop.now_us;
     enum site_admit admit = site_pool_add(dispatcher->services.site_pool, site, delivery,
@@ -126,11 +135,27 @@ void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *deliver
         ask(dispatcher, destination);
 }
 
+/* It was asked for before a reload, perhaps for another next hop. */
+static void ask_anew(struct dispatcher *dispatcher, struct destination *destination)
+{
+    route_unref(destination->route);
+    sts_policy_unref(destination->sts);
+    destination->route = NULL;
+    destination->sts = NULL;
+    settle(dispatcher, destination);
+    if (destination->first)
+        ask(dispatcher, destination);
+}
+
 /* One of the answers is there; with the last one the mail goes on. */
 static void answered(struct dispatcher *dispatcher, struct destination *destination)
 {
     if (--destination->num_asked)
         return;
+    if (destination->snapshot != dispatcher->snapshot) {
+        ask_anew(dispatcher, destination);
+        return;
+    }
     struct delivery *delivery = destination->first;
     destination->first = destination->last = NULL;
     while (delivery) {
@@ -162,6 +187,7 @@ static void free_destination(struct destination *destination)
 {
     route_unref(destination->route);
     sts_policy_unref(destination->sts);
+    config_snapshot_unref(destination->snapshot);
     free(destination->domain);
     free(destination);
 }
@@ -175,6 +201,25 @@ void dispatcher_sweep_destinations(struct dispatcher *dispatcher)
             bool used = destination->num_asked || destination->first ||
                         is_fresh(destination, dispatcher->loop.now_ms);
             if (used) {
+                link = &destination->next;
+                continue;
+            }
+            *link = destination->next;
+            dispatcher->num_destinations--;
+            free_destination(destination);
+        }
+    }
+}
+
+/* A route depends on the next hop. Who is asked for keeps what the question borrows until the
+ * answer is there; the resolver has the others' answers at hand. */
+void dispatcher_renew_destinations(struct dispatcher *dispatcher)
+{
+    for (size_t i = 0; i < DESTINATION_BUCKETS; i++) {
+        struct destination **link = &dispatcher->destinations[i];
+        while (*link) {
+            struct destination *destination = *link;
+            if (destination->num_asked) {
                 link = &destination->next;
                 continue;
             }

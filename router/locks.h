@@ -7,6 +7,7 @@
  *   journal's segment change         queue/journal*.c     when a segment is full; journal thread
  *   session saver                    router/session_saver.c  nothing else is taken under it
  *   board of pauses                  router/pauses.c      nothing else is taken under it
+ *   who asked for a reload           router/reload.c      nothing else is taken under it
  *
  * No thread ever holds two of them. All else that crosses threads goes through mailboxes. */
 #ifndef SLUICE_ROUTER_LOCKS_H

@@ -11,8 +11,9 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"run", cli_run},   {"check", cli_check},         {"queue", cli_queue}, {"status", cli_status},
-    {"fsck", cli_fsck}, {"tls-cache", cli_tls_cache}, {"probe", cli_probe}, {"tlsrpt", cli_tlsrpt},
+    {"run", cli_run},       {"check", cli_check},   {"queue", cli_queue},
+    {"status", cli_status}, {"fsck", cli_fsck},     {"tls-cache", cli_tls_cache},
+    {"probe", cli_probe},   {"tlsrpt", cli_tlsrpt}, {"reload", cli_reload},
 };
 
 static const char usage[] =
@@ -29,6 +30,9 @@ static const char usage[] =
     "                 with a running router or without one\n"
     "  sluice status [-c FILE] [--spool DIR] [--json]\n"
     "                 the running router: exit 0; 69: none is running; 75: it is in trouble\n"
+    "  sluice reload [-c FILE] [--spool DIR] [--json]\n"
+    "                 the running router reads its configuration anew (as by SIGHUP); exit 78 and\n"
+    "                 nothing changed: it is wrong\n"
     "  sluice tls-cache [flush] [-c FILE] [--spool DIR] [--json] [--top N] [NAME]\n"
     "                 the running router's TLS sessions: what they save, where they could save "
     "more;\n"

@@ -8,7 +8,7 @@
 #include "router/control_command.h"
 #include "router/dispatcher.h"
 #include "router/recovery.h"
-#include "router/session_saver.h"
+#include "router/reload.h"
 #include "router/termination.h"
 #include "router/tls_cache_table.h"
 #include "router/tls_reporter.h"
@@ -30,14 +30,15 @@ enum { BROKEN_HOSTS_MAX = 65536, REPORT_MAX = 16 * 1024, FREE_FDS_MIN = 16 };
 
 struct router {
     const struct router_options *options;
-    const struct config *config;
+    const struct config *config; /* of the start; lives in first_snapshot */
+    struct config_snapshot *first_snapshot;
     struct spool spool;
     struct journal *journal;
     struct pauses pauses;
-    struct tls_context **tls_contexts; /* owned array of owned contexts, one per identity */
     struct commit_gate commit_gate;
     struct session_cache *session_cache;
     struct session_saver session_saver;
+    struct reloader reloader;
     struct tls_broken_hosts *broken_hosts;
     struct tls_reporter *tls_reporter; /* owned; NULL: nothing is counted */
     struct resolver *resolver;
@@ -106,8 +107,9 @@ static bool take_signals(struct router *router)
     signal(SIGIO, SIG_IGN);
     sigaction(SIGBUS, &sigbus, NULL);
     router->done_fd = eventfd(0, EFD_CLOEXEC);
-    if (router->done_fd >= 0 &&
-        termination_init(&router->termination, router->config->queue.shutdown_grace_ms))
+    if (router->done_fd >= 0 && reloader_init(&router->reloader) &&
+        termination_init(&router->termination, router->config->queue.shutdown_grace_ms,
+                         router->reloader.asked_fd))
         return true;
     close(router->done_fd);
     return false;
@@ -133,26 +135,13 @@ static int open_logs(struct router *router)
     return router->transcript ? 0 : EX_CANTCREAT;
 }
 
-static int open_tls(struct router *router)
+static void open_tls(struct router *router)
 {
-    char why[TLS_WHY_MAX];
-    unsigned num = config_num_tls_identities(router->config);
-    router->tls_contexts = mem_zalloc(num, sizeof(struct tls_context *));
-    for (unsigned i = 0; i < num; i++) {
-        struct tls_context_options options;
-        config_tls_identity(router->config, i, &options);
-        router->tls_contexts[i] = tls_context_new(&options, why);
-        if (!router->tls_contexts[i]) {
-            log_error("%s", why);
-            return EX_CONFIG;
-        }
-    }
     router->session_cache = session_cache_new(&router->config->tls.cache);
     session_saver_init(&router->session_saver, router->session_cache, router->config,
-                       router->tls_contexts[0]->ssl_ctx);
+                       router->first_snapshot->tls_contexts[0]->ssl_ctx);
     router->broken_hosts =
         tls_broken_hosts_new(BROKEN_HOSTS_MAX, router->config->tls.broken_lifetime_ms);
-    return 0;
 }
 
 static int start_resolver(struct router *router)
@@ -226,6 +215,7 @@ static bool init_threads(struct router *router)
     };
     struct dispatcher_services dispatcher_services = {
         .config = config,
+        .snapshot = router->first_snapshot,
         .journal = router->journal,
         .resolver = router->resolver,
         .sts = router->sts,
@@ -245,7 +235,6 @@ static bool init_threads(struct router *router)
         .config = config,
         .spool = &router->spool,
         .journal = router->journal,
-        .tls_contexts = router->tls_contexts,
         .session_cache = router->session_cache,
         .broken_hosts = router->broken_hosts,
         .tls_reporter = router->tls_reporter,
@@ -277,6 +266,7 @@ static void open_control(struct router *router)
         .journal_thread = &router->journal_thread,
         .pauses = &router->pauses,
         .session_cache = router->session_cache,
+        .reloader = &router->reloader,
         .started_wall_ms = clock_wall_ms(),
     };
     router->control = control_new(&router->spool, &router->control_services, why);
@@ -346,7 +336,7 @@ static int start(struct router *router)
     if (code == 0)
         code = open_spool(router, &known);
     if (code == 0)
-        code = open_tls(router);
+        open_tls(router);
     if (code == 0)
         code = start_resolver(router);
     if (code == 0)
@@ -384,16 +374,16 @@ static int start(struct router *router)
 static void wait_for_end(struct router *router)
 {
     struct pollfd fds[] = {{.fd = router->termination.asked_fd, .events = POLLIN},
-                           {.fd = router->done_fd, .events = POLLIN}};
-    while (poll(fds, 2, -1) < 0)
-        CHECK(errno == EINTR);
-}
-
-static void free_tls_contexts(struct router *router)
-{
-    for (unsigned i = 0; router->tls_contexts && i < config_num_tls_identities(router->config); i++)
-        tls_context_free(router->tls_contexts[i]);
-    free(router->tls_contexts);
+                           {.fd = router->done_fd, .events = POLLIN},
+                           {.fd = router->reloader.asked_fd, .events = POLLIN}};
+    for (;;) {
+        int num = poll(fds, 3, -1);
+        CHECK(num > 0 || errno == EINTR);
+        if (num > 0 && (fds[0].revents || fds[1].revents))
+            return;
+        if (num > 0)
+            reloader_run(&router->reloader);
+    }
 }
 
 /* After log_stop(), so that it is the last that is said. */
@@ -425,7 +415,6 @@ static void release(struct router *router)
     tls_reporter_stop(router->tls_reporter);
     if (router->broken_hosts)
         tls_broken_hosts_free(router->broken_hosts);
-    free_tls_contexts(router);
     tls_context_free(router->sts_context);
     if (router->spool.path)
         spool_close(&router->spool);
@@ -473,25 +462,53 @@ static int stop(struct router *router)
     return mail_left ? EX_TEMPFAIL : EX_OK;
 }
 
+static void wire_reloader(struct router *router)
+{
+    const struct router_options *options = router->options;
+    router->reloader.path = options->config_path;
+    router->reloader.spool = options->spool;
+    router->reloader.started_with = router->config;
+    router->reloader.snapshot = config_snapshot_ref(router->first_snapshot);
+    router->reloader.dispatcher = router->dispatcher;
+    router->reloader.session_cache = router->session_cache;
+    router->reloader.session_saver = &router->session_saver;
+}
+
+static int run(struct router *router)
+{
+    pauses_init(&router->pauses);
+    int code = start(router);
+    if (code) {
+        release(router);
+    } else {
+        wire_reloader(router);
+        wait_for_end(router);
+        code = stop(router);
+    }
+    termination_fini(&router->termination);
+    reloader_fini(&router->reloader);
+    return code;
+}
+
 int router_run(const struct router_options *options)
 {
-    struct router router = {.options = options, .config = options->config};
+    char why[TLS_WHY_MAX];
+    struct router router = {.options = options};
+    int code = EX_OSERR;
+    router.first_snapshot = config_snapshot_new(options->config, why);
+    if (!router.first_snapshot) {
+        log_error("%s", why);
+        return EX_CONFIG;
+    }
+    router.config = router.first_snapshot->config;
     raise_fd_limit();
     /* The limit of core files does not hold for programs that the kernel pipes dumps into. */
-    if (!options->config->core_dumps)
+    if (!router.config->core_dumps)
         prctl(PR_SET_DUMPABLE, 0);
-    if (!take_signals(&router)) {
+    if (take_signals(&router))
+        code = run(&router);
+    else
         log_error("signals: %s", strerror(errno));
-        return EX_OSERR;
-    }
-    pauses_init(&router.pauses);
-    int code = start(&router);
-    if (code) {
-        release(&router);
-    } else {
-        wait_for_end(&router);
-        code = stop(&router);
-    }
-    termination_fini(&router.termination);
+    config_snapshot_unref(router.first_snapshot);
     return code;
 }

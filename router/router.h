@@ -6,10 +6,12 @@
 #include "router/config.h"
 
 struct router_options {
-    const struct config *config; /* borrowed */
-    bool drain;                  /* end when nothing is left that could be tried now */
-    bool until_empty;            /* end when nothing is left, waiting for retries */
-    bool progress;               /* live progress and a table per destination on stderr */
+    struct config *config;   /* the router's from then on */
+    const char *config_path; /* what a reload reads; NULL: the default; borrowed */
+    const char *spool;       /* in place of the configured one; NULL; borrowed */
+    bool drain;              /* end when nothing is left that could be tried now */
+    bool until_empty;        /* end when nothing is left, waiting for retries */
+    bool progress;           /* live progress and a table per destination on stderr */
 };
 
 /* Exit code, of sysexits.h: 0; EX_TEMPFAIL (75) when drained and deferred mail remains;

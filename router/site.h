@@ -51,11 +51,13 @@ struct site_parked {
 };
 
 struct site {
-    pthread_mutex_t mutex; /* site_pool.c's */
-    char *key;             /* owned */
-    char *name;            /* owned; for people */
-    const struct destination_settings *settings;
-    struct site *next_in_bucket; /* dispatcher only, like all of the pool's table */
+    pthread_mutex_t mutex;                       /* site_pool.c's */
+    char *key;                                   /* owned */
+    char *name;                                  /* owned; for people */
+    struct config_snapshot *snapshot;            /* one reference, site_pool.c's; NULL in tests */
+    const struct destination_settings *settings; /* borrowed from it: what has this site's key has
+                                                    the same, also after a reload */
+    struct site *next_in_bucket;                 /* dispatcher only, like all of the pool's table */
     int64_t last_used_ms;
 
     struct delivery *first[SITE_CLASSES]; /* backlog, by priority class; [0] goes first */

@@ -19,6 +19,8 @@ struct site_pool {
     atomic_size_t num_ahead;
 };
 
+static void forget_site(struct site_pool *pool, struct site *site);
+
 struct site_pool *site_pool_new(const struct config *config, unsigned num_workers)
 {
     struct site_pool *pool = mem_zalloc(1, sizeof *pool);
@@ -34,7 +36,7 @@ void site_pool_free(struct site_pool *pool)
         while (pool->buckets[i]) {
             struct site *site = pool->buckets[i];
             pool->buckets[i] = site->next_in_bucket;
-            site_free(site);
+            forget_site(pool, site);
         }
     }
     free(pool->workers);
@@ -63,15 +65,38 @@ uint64_t site_key_hash(const struct site *site)
     return bytes_hash(bytes_of(site->key));
 }
 
+/* A closing site's state holds nobody up: only the dispatcher closes sites, so that it may look
+ * without the lock. */
 static struct site *find_by_hash(struct site_pool *pool, uint64_t hash)
 {
     struct site *site = pool->buckets[hash % SITE_BUCKETS];
     while (site && site_key_hash(site) != hash)
         site = site->next_in_bucket;
-    return site;
+    return site && !site->closing ? site : NULL;
+}
+
+static void use_snapshot(struct site *site, struct config_snapshot *snapshot,
+                         const struct destination_settings *settings)
+{
+    struct config_snapshot *old = site->snapshot;
+    if (old == snapshot)
+        return;
+    pthread_mutex_lock(&site->mutex);
+    site->snapshot = config_snapshot_ref(snapshot);
+    site->settings = settings;
+    pthread_mutex_unlock(&site->mutex);
+    config_snapshot_unref(old);
+}
+
+static void forget_site(struct site_pool *pool, struct site *site)
+{
+    config_snapshot_unref(site->snapshot);
+    site_free(site);
+    pool->num--;
 }
 
 struct site *site_pool_get(struct site_pool *pool, const struct route *route,
+                           struct config_snapshot *snapshot,
                            const struct destination_settings *settings)
 {
     char *key = mem_printf("%u|%s", settings->id, route->host_set);
@@ -86,6 +111,7 @@ struct site *site_pool_get(struct site_pool *pool, const struct route *route,
         *bucket = site;
         pool->num++;
     }
+    use_snapshot(site, snapshot, settings);
     free(key);
     return site;
 }
@@ -220,8 +246,7 @@ void site_pool_sweep(struct site_pool *pool, int64_t now_ms)
                 continue;
             }
             *link = site->next_in_bucket;
-            pool->num--;
-            site_free(site);
+            forget_site(pool, site);
         }
     }
 }
@@ -236,6 +261,26 @@ void site_pool_count(struct site *site, const struct outcome *outcome)
     else if (outcome->kind == OUTCOME_DEFERRED)
         site->counters.deferred++;
     pthread_mutex_unlock(&site->mutex);
+}
+
+struct delivery *site_pool_retire(struct site_pool *pool, const struct config_snapshot *snapshot)
+{
+    struct delivery *all = NULL;
+    struct delivery **end = &all;
+    for (size_t i = 0; i < SITE_BUCKETS; i++) {
+        for (struct site *site = pool->buckets[i]; site; site = site->next_in_bucket) {
+            if (config_has_settings(snapshot->config, site->settings->id))
+                continue;
+            pthread_mutex_lock(&site->mutex);
+            site->closing = true;
+            atomic_fetch_sub(&pool->num_ahead, site->backlog);
+            *end = site_take_all(site);
+            pthread_mutex_unlock(&site->mutex);
+            while (*end)
+                end = &(*end)->next;
+        }
+    }
+    return all;
 }
 
 struct delivery *site_pool_close(struct site_pool *pool)
@@ -441,7 +486,7 @@ struct delivery *site_pool_failed(struct site_pool *pool, struct site *site,
     uint32_t random = random_bits();
     pthread_mutex_lock(&site->mutex);
     struct delivery *backlog = NULL;
-    if (site_failed(site, failure, &pool->config->retry, random, now_ms)) {
+    if (site_failed(site, failure, &site->snapshot->config->retry, random, now_ms)) {
         atomic_fetch_sub(&pool->num_ahead, site->backlog);
         backlog = site_take_all(site);
     }

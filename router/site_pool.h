@@ -24,7 +24,11 @@ atomic_size_t *site_pool_num_ahead(struct site_pool *pool);
 /* Dispatcher. Never NULL; borrowed: lives at least while a delivery names it or a connection is
  * open. */
 struct site *site_pool_get(struct site_pool *pool, const struct route *route,
+                           struct config_snapshot *snapshot,
                            const struct destination_settings *settings);
+/* Dispatcher, after a reload: sites whose settings are not in the snapshot hand nothing out any
+ * more, and go when their connections have ended. Returns their backlogs as one list. */
+struct delivery *site_pool_retire(struct site_pool *pool, const struct config_snapshot *snapshot);
 uint64_t site_key_hash(const struct site *site);
 /* Dispatcher. When the site of that key hash takes nothing now (suspended, or over its share):
  * until when it is worth no further look (monotonic ms); else 0. One over its share is worth one

@@ -57,6 +57,10 @@ static void *termination_main(void *ctx)
         struct signalfd_siginfo info;
         if (num < 0 || read(termination->signal_fd, &info, sizeof info) != sizeof info)
             continue;
+        if (info.ssi_signo == SIGHUP) {
+            CHECK(eventfd_write(termination->reload_fd, 1) == 0);
+            continue;
+        }
         if (end_ms)
             end_at_once("warning: asked twice to stop; what was under way stays in the spool\n");
         end_ms = clock_mono_us() / 1000 + termination->grace_ms + SLACK_MS;
@@ -73,16 +77,18 @@ static void close_all(struct termination *termination)
     close(termination->asked_fd);
 }
 
-bool termination_init(struct termination *termination, int64_t grace_ms)
+bool termination_init(struct termination *termination, int64_t grace_ms, int reload_fd)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     *termination = (struct termination){.signal_fd = signalfd(-1, &set, SFD_CLOEXEC),
                                         .over_fd = eventfd(0, EFD_CLOEXEC),
                                         .asked_fd = eventfd(0, EFD_CLOEXEC),
+                                        .reload_fd = reload_fd,
                                         .grace_ms = grace_ms};
     bool made =
         termination->signal_fd >= 0 && termination->over_fd >= 0 && termination->asked_fd >= 0;

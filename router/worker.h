@@ -17,10 +17,9 @@ struct connection;
 
 /* What workers share; all borrowed from the router, none changes while they run. */
 struct worker_services {
-    const struct config *config;
+    const struct config *config; /* of the start: what a reload does not change */
     const struct spool *spool;
     struct journal *journal;
-    struct tls_context **tls_contexts; /* by settings->tls.identity */
     struct commit_gate *commit_gate;
     struct session_cache *session_cache;
     struct tls_broken_hosts *broken_hosts;

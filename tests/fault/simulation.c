@@ -77,6 +77,7 @@ struct ledger_row *ledger_find(struct ledger *ledger, const char *address)
 struct simulation {
     const struct simulation_options *options;
     struct config *config;
+    struct config_snapshot *snapshot; /* owns config */
     struct spool spool;
     struct journal *journal;
     struct pauses pauses;
@@ -258,6 +259,7 @@ static void wire(struct simulation *simulation)
     static atomic_size_t num_ahead;
     struct dispatcher_services dispatcher = {
         .config = simulation->config,
+        .snapshot = simulation->snapshot,
         .journal = simulation->journal,
         .site_pool = simulation->site_pool,
         .pickup = &simulation->pickup->mailbox,
@@ -374,6 +376,8 @@ enum simulation_end simulation_run(const struct simulation_options *options)
     if (!simulation.config)
         log_error("%s", why);
     CHECK(simulation.config);
+    simulation.snapshot = config_snapshot_new(simulation.config, why);
+    CHECK(simulation.snapshot);
     pauses_init(&simulation.pauses);
     commit_gate_init(&simulation.commit_gate, simulation.config);
     if (open_spool(&simulation, &known)) {
@@ -393,6 +397,6 @@ enum simulation_end simulation_run(const struct simulation_options *options)
     }
     waiting_set_fini(&known);
     pauses_fini(&simulation.pauses);
-    config_free(simulation.config);
+    config_snapshot_unref(simulation.snapshot);
     return result;
 }

@@ -5,14 +5,19 @@
 #include "tests/unit/cmocka_prelude.h"
 
 struct fixture {
-    struct config config;
+    struct config_snapshot *snapshot;
     struct dispatcher dispatcher;
 };
 
 static int set_up(void **state)
 {
     struct fixture *fixture = mem_zalloc(1, sizeof *fixture);
-    struct dispatcher_services services = {.config = &fixture->config};
+    char why[CONFIG_WHY_MAX];
+    struct config *config = config_parse("hostname = \"us.test\"", "test.conf", why);
+    assert_non_null(config);
+    fixture->snapshot = config_snapshot_new(config, why);
+    assert_non_null(fixture->snapshot);
+    struct dispatcher_services services = {.config = config, .snapshot = fixture->snapshot};
     assert_true(dispatcher_init(&fixture->dispatcher, &services));
     *state = fixture;
     return 0;
@@ -22,6 +27,7 @@ static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
     dispatcher_fini(&fixture->dispatcher);
+    config_snapshot_unref(fixture->snapshot);
     free(fixture);
     return 0;
 }
