@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 
-from . import ground, machine, report, senders, tables
+from . import ground, machine, report, senders, tables, tls_cache
 from .scenarios import SCENARIOS, Bench, Progress
 from .trouble import Unusable, WrongOutcome
 
@@ -23,6 +23,7 @@ DESCRIPTION = """Measures what sluice costs, beside the least that a sender can 
   sluice-bench compare                 the same with every other mail server that is installed
   sluice-bench compare OLD.json NEW.json
   sluice-bench report RESULT.json --html FILE --markdown FILE
+  sluice-bench tls-cache --help        which settings of the TLS session cache suit a workload
 
 Scenarios:
 """
@@ -52,7 +53,10 @@ def parse(arguments):
     one.add_argument("--html", type=pathlib.Path, metavar="FILE")
     one.add_argument("--markdown", type=pathlib.Path, metavar="FILE")
     one.add_argument("--plots", type=pathlib.Path, metavar="DIR", help="the SVG files alone")
+    tls_cache.add_arguments(commands)
     options = parser.parse_args(arguments)
+    if options.command == "tls-cache":
+        return tls_cache.complete(options, parser)
     if options.command == "report":
         if not (options.html or options.markdown or options.plots):
             parser.error("report: --html, --markdown or --plots")
@@ -166,6 +170,8 @@ def main(here, arguments=None):
     try:
         if options.command == "report":
             make_report(options)
+        elif options.command == "tls-cache":
+            tls_cache.run(options, here, options.build or default_build(here))
         elif options.files:
             compare_files(options.files)
         else:

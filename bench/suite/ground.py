@@ -12,7 +12,8 @@ from .trouble import Unusable
 
 INSIDE = "SLUICE_BENCH_INSIDE"
 BUILT = {"sluice": "router/sluice", "sluice-sink": "bench/sink/sluice-sink", "sluice-dns": "bench/dns/sluice-dns",
-         "sluice-limit": "bench/limit/sluice-limit", "sluice-deferred-spool": "bench/deferred/sluice-deferred-spool"}
+         "sluice-limit": "bench/limit/sluice-limit", "sluice-deferred-spool": "bench/deferred/sluice-deferred-spool",
+         "sluice-tls-cache-model": "bench/tls_cache/sluice-tls-cache-model"}
 
 
 def enter():

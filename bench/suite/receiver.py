@@ -46,13 +46,15 @@ class Program:
 
 
 class Sink(Program):
-    def __init__(self, ground, hosts, tls, personality="", ledger=None):
+    """The hosts, all alike; or listeners of the given specs."""
+
+    def __init__(self, ground, hosts=0, tls="none", personality="", ledger=None, specs=(), more=()):
         self.stats_file, self.ledger = ground.folder / "sink.stats", ledger
         self.stats_file.unlink(missing_ok=True)
         ready = ground.folder / "sink.ports"
-        command = [ground.need("sluice-sink"), "--stats", self.stats_file, "--port-file", ready]
-        for i in range(1, hosts + 1):
-            command += ["--listen", f"127.0.1.{i}:25,name=mx{i}.bench.test,tls={tls}{personality}"]
+        command = [ground.need("sluice-sink"), "--stats", self.stats_file, "--port-file", ready, *more]
+        for spec in specs or [f"127.0.1.{i}:25,name=mx{i}.bench.test,tls={tls}{personality}" for i in range(1, hosts + 1)]:
+            command += ["--listen", spec]
         if ledger:
             ledger.unlink(missing_ok=True)
             command += ["--ledger", ledger, "--ledger-times"]
@@ -80,13 +82,13 @@ class Sink(Program):
 
 
 class Dns(Program):
-    """dK.test for K below domains goes to host K mod hosts + 1; *.wN.test goes to host N."""
+    """dK.test for K below domains goes to host K mod hosts + 1; *.wN.test goes to host N; and more lines of a zone."""
 
-    def __init__(self, ground, hosts, domains):
+    def __init__(self, ground, hosts, domains, more=()):
         ready, zone = ground.folder / "dns.port", ground.folder / "zone"
         lines = [f"*.w{i}.test MX 3600 10 mx{i}.bench.test\nmx{i}.bench.test A 3600 127.0.1.{i}\n"
                  for i in range(1, hosts + 1)]
-        zone.write_text("".join(lines))
+        zone.write_text("".join(lines) + "".join(f"{line}\n" for line in more))
         super().__init__([ground.need("sluice-dns"), "--listen", DNS_ADDRESS, "--zone", zone, "--domains", domains,
                           "--hosts", hosts, "--port-file", ready], ready, "sluice-dns")
 

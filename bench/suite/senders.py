@@ -58,7 +58,8 @@ def configure(job, workers=1, cache=True):
     }
     lines = ['hostname = "sender.test"', f'spool = "{job.spool}"', *render(top)]
     for name, options in sections.items():
-        extra = [f'session_cache {{ enabled = {str(cache).lower()} }}'] if name == "tls" else []
+        settings = {"enabled": cache, **job.settings.get("cache", {})}
+        extra = [f"session_cache {{ {' '.join(render(settings))} }}"] if name == "tls" else []
         lines.append(f"{name} {{ {' '.join(render(options) + extra)} }}")
     lines.append(f'destination "*" {{ {" ".join(render(destination))} }}')
     path = job.folder / "sluice.conf"
