@@ -34,12 +34,12 @@ struct connection {
     struct site *site;                /* borrowed: lives while a connection holds a credit */
     struct config_snapshot *snapshot; /* one reference: the first delivery's */
     const struct destination_settings *settings; /* borrowed from it; the site's */
-    struct route *route;                         /* one reference */
+    struct route *route;                         /* one reference: of the last delivery */
     struct delivery *delivery;                   /* owned while under way; NULL when idle */
     enum connection_state state;
 
     struct dialer dialer;
-    struct dialed at;     /* where the session is */
+    struct dialed at;     /* where the session is, in the route */
     struct loop_fd watch; /* of the session's socket; fd -1: none */
     int fd;               /* owned; -1: none */
     struct channel channel;

@@ -209,15 +209,54 @@ static bool open_content(struct connection *connection, struct delivery *deliver
     return false;
 }
 
+/* The place of the session's host and address in a route. */
+static bool find_in_route(const struct route *route, const struct route_host *host,
+                          const struct host_address *address, struct dialed *out)
+{
+    for (uint8_t h = 0; h < route->num_hosts; h++) {
+        const struct route_host *candidate = &route->hosts[h];
+        if (strcmp(candidate->name, host->name) != 0)
+            continue;
+        for (uint8_t a = 0; a < candidate->num_addresses; a++) {
+            if (!host_address_equal(&candidate->addresses[a], address))
+                continue;
+            *out = (struct dialed){h, a};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Domains of a site share hosts, and not what DNS vouches for on the way to them: signed MX and
+ * TLSA records hold for the domain that has them. So the session goes on in the route of the
+ * delivery that it is to carry, never in that of the one which opened it. False: that route does
+ * not lead here. */
+static bool join_route(struct connection *connection)
+{
+    struct route *route = connection->delivery->route;
+    struct dialed at;
+    if (connection->route == route)
+        return true;
+    if (!find_in_route(route, dialed_host(connection->route, connection->at),
+                       dialed_address(connection->route, connection->at), &at))
+        return false;
+    route_unref(connection->route);
+    connection->route = route_ref(route);
+    connection->at = at;
+    dialer_use_route(&connection->dialer, route);
+    return true;
+}
+
 /* The session is ready for MAIL. True when there is something to pump. */
 static bool begin_transaction(struct connection *connection)
 {
     struct delivery *delivery = connection->delivery;
     struct loop *loop = &connection->worker->loop;
+    bool leads_here = join_route(connection);
     struct outcome misfit = connection_tls_fits(connection);
     if (misfit.kind == OUTCOME_NONE)
         misfit = smtp_session_fits(&connection->session, delivery);
-    bool misfits = misfit.kind != OUTCOME_NONE && connection->num_deliveries > 0;
+    bool misfits = (!leads_here || misfit.kind != OUTCOME_NONE) && connection->num_deliveries > 0;
     if (misfits || smtp_session_is_spent(&connection->session, delivery)) {
         /* This session was made for others: the delivery gets one of its own. */
         connection_say_goodbye(connection);

@@ -42,6 +42,11 @@ void dialer_skip_host(struct dialer *dialer, size_t host)
     dialer->used[host] = UINT16_MAX;
 }
 
+void dialer_use_route(struct dialer *dialer, const struct route *route)
+{
+    dialer->route = route;
+}
+
 static bool is_used(const struct dialer *dialer, struct dialed at)
 {
     return dialer->used[at.host] >> at.address & 1;

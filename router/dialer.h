@@ -62,6 +62,8 @@ void dialer_go(struct dialer *dialer);
 void dialer_skip_host(struct dialer *dialer, size_t host);
 /* This address gets another turn, at once (after a failed resumed handshake, or for plaintext). */
 void dialer_redial(struct dialer *dialer, struct dialed at);
+/* The socket handed out serves on in another route, whose owner holds a reference. */
+void dialer_use_route(struct dialer *dialer, const struct route *route);
 /* Closes what is under way. Idempotent. */
 void dialer_stop(struct dialer *dialer);
 

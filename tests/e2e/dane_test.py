@@ -59,6 +59,7 @@ def world(tmp_path_factory):
         zone.append(f"lame 60 MX 10 mxlame\nmxlame 60 A 127.0.0.1\n{owner}.mxlame 60 CNAME x.bogus.test.")
         zone.append("far 60 MX 10 mx.insecure.test.")
         insecure = ["d 60 MX 10 mx", "mx 60 A 127.0.0.1", f"{owner}.mx 60 TLSA {next_key}"]
+        insecure += [f"{host} 60 MX 10 {host}.good.test." for host in ("mxbad", "mxplain", "mx311")]
         bogus = ["d 60 MX 10 mx", "mx 60 A 127.0.0.1", f"x 60 TLSA {good}"]
         with Dnssec(folder / "dns", {"good.test": zone}, {"insecure.test": insecure}, {"bogus.test": bogus}) as resolver:
             yield resolver, tls_peer, plain_peer, owner, good, next_key, zone
@@ -197,6 +198,45 @@ def test_probe_tells_the_records_and_who_decided(tmp_path, world):
     assert "no TLSA record" in host["sessions"][0]["why"]
     code, host = probe("lame.good.test")
     assert (code, host["tlsa"]["state"], bool(host["policy"]["unusable"])) == (EX_TEMPFAIL, "failed", True)
+
+
+def one_after_the_other(folder, world, domains):
+    """Mail for each, when the one before has its outcome: all on one connection, where the router thinks that it may."""
+    resolver, peer = world[:2]
+    router = Router(folder, {**BASE, "workers": 1, "smtp": {"port": peer.port}, "tls": {"system_ca_file": "none"},
+                             "dns": {"servers": [resolver.server], "allow_local": True, "ipv6": False},
+                             'destination "*"': {"connections": 1, "idle": "1h"}})
+    router.start()
+    for number, domain in enumerate(domains):
+        router.spool.drop(f"m{number}", message([f"a@{domain}"], ident=f"m{number}"))
+        wait_for(lambda n=number: len(router.log()) > n, "the attempt")
+    router.stop()
+    return router.log()
+
+
+def test_a_connection_of_an_unsigned_domain_carries_nothing_of_a_signed_one(tmp_path, world):
+    """Both name the same MX host, so they are one site; only to the signed one its TLSA records apply."""
+    first, second = one_after_the_other(tmp_path, world, ["mxbad.insecure.test", "mismatch.good.test"])
+    assert (first["event"], first["policy"]["level"]) == ("delivered", "may")
+    assert (second["event"], "no TLSA record" in second["reply"]) == ("deferred", True), second
+
+
+def test_nor_in_plaintext(tmp_path, world):
+    first, second = one_after_the_other(tmp_path, world, ["mxplain.insecure.test", "plain.good.test"])
+    assert (first["event"], first["tls"]) == ("delivered", None)
+    assert (second["event"], "not offered" in second["reply"]) == ("deferred", True), second
+
+
+def test_a_connection_that_was_checked_carries_both(tmp_path, world):
+    """A signed domain's connection is good for anybody; the other way round it is made anew."""
+    log = one_after_the_other(tmp_path, world, ["u311.good.test", "mx311.insecure.test", "u311.good.test",
+                                                "mx311.insecure.test"])
+    assert [(e["event"], e["policy"]["level"], e["tls"]["verified"], e["reused"]) for e in log] == [
+        ("delivered", "dane", True, False), ("delivered", "may", False, True), ("delivered", "dane", True, True),
+        ("delivered", "may", False, True)]
+    log = one_after_the_other(tmp_path / "unsigned", world, ["mx311.insecure.test", "u311.good.test"])
+    assert [(e["policy"]["level"], e["tls"]["verified"], e["reused"]) for e in log] == [
+        ("may", False, False), ("dane", True, False)]
 
 
 def test_an_untrusted_resolver_gives_no_dane(tmp_path, world):

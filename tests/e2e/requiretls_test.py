@@ -225,6 +225,26 @@ def test_by_mx(tmp_path, world, authority, domain, code, mx):
     assert event["enhanced"] == (code or "2.0.0")
 
 
+def test_each_domain_is_vouched_for_by_its_own_way_to_the_host(tmp_path, world, authority):
+    """pkix.secure.test and d.insecure.test share host and connection: who opened it vouches for nobody else."""
+    resolver, capable = world[:2]
+    for domains, fates in ((("pkix.secure.test", "d.insecure.test"), ["delivered", "bounced"]),
+                           (("d.insecure.test", "pkix.secure.test"), ["delivered", "delivered"])):
+        router = Router(tmp_path / domains[0], {
+            **BASE, "workers": 1, "smtp": {"port": capable.port},
+            "tls": {"system_ca_file": "none", "ca_file": str(authority.file), "level": "verify"},
+            "dns": {"servers": [resolver.server], "allow_local": True, "ipv6": False},
+            'destination "*"': {"connections": 1, "idle": "1h"}})
+        router.start()
+        for number, domain in enumerate(domains):
+            data = message([f"a@{domain}"], sender="s@insecure.test", ident=f"m{number}")
+            router.spool.drop(f"m{number}", b"X-Sluice-RequireTLS: true\r\n" * number + data)
+            wait_for(lambda n=number: len(router.log()) > n, "the attempt")
+        router.stop()
+        events = [e for e in router.log() if e["recipient"].startswith("a@")]
+        assert [e["event"] for e in events] == fates, events
+
+
 OPTIONAL = ["TLS-Required: No"]
 
 

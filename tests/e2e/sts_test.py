@@ -218,6 +218,23 @@ def test_testing_on_a_connection_that_is_used_again(tmp_path, world):
     assert any(e["reused"] for e in result.log)
 
 
+@pytest.mark.parametrize("without,enforcing,fate", [("tplain", "plain", "deferred"), ("tbad", "bad", "deferred"),
+                                                    ("tok", "ok", "delivered"), ("ok", "wrongmx", "deferred"),
+                                                    ("ok", "tok", "delivered")])
+def test_a_connection_is_judged_by_each_domain_anew(tmp_path, world, without, enforcing, fate):
+    """The same host for a domain whose policy enforces and for one whose does not."""
+    run = router(tmp_path, world, options={"connections": 1, "idle": "1h"})
+    run.start()
+    for number, name in enumerate((without, enforcing)):
+        run.spool.drop(f"m{number}", message([f"a@{name}.{ZONE}"], ident=f"m{number}"))
+        wait_for(lambda n=number: len(run.log()) > n, "the attempt")
+    run.stop()
+    first, second = run.log()
+    assert (first["event"], second["event"]) == ("delivered", fate), second
+    if fate == "delivered":
+        assert second["tls"]["verified"] == (enforcing == "ok")
+
+
 FAILURES = {"redirect": "HTTP status 302", "missing": "HTTP status 404", "html": "media type", "huge": "body is too large",
             "bigheader": "header is too large", "garbage": "sts-policy-invalid", "truncated": "ended before",
             "certname": "sts-webpki-invalid", "certca": "sts-webpki-invalid", "certold": "sts-webpki-invalid"}
