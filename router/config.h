@@ -10,6 +10,7 @@
 #include "queue/retry.h"
 #include "router/auth_settings.h"
 #include "tls/context.h"
+#include "tls/sts_service.h"
 
 enum { CONFIG_WHY_MAX = 400 };
 
@@ -152,6 +153,11 @@ void config_tls_identity(const struct config *config, unsigned identity,
                          struct tls_context_options *out);
 /* Where MTA-STS policies are kept between runs, "" nowhere; the caller's to free. */
 char *config_sts_file(const struct config *config);
+/* All but resolver and file, and with a context of its own for policy hosts, which is the caller's.
+ * They get no client certificate of ours, and the protocol's defaults. False with a line in why. */
+bool config_sts_options(const struct config *config, struct sts_service_options *out,
+                        struct tls_context **out_context, char why[TLS_WHY_MAX])
+    __attribute__((warn_unused_result));
 /* Whether any destination's settings have that id. */
 bool config_has_settings(const struct config *config, unsigned id);
 /* Whether the sessions of any destination are to be written down. */

@@ -57,6 +57,26 @@ char *config_sts_file(const struct config *config)
     return *file ? mem_strdup(file) : mem_printf("%s/mta-sts", config->spool);
 }
 
+bool config_sts_options(const struct config *config, struct sts_service_options *out,
+                        struct tls_context **out_context, char why[TLS_WHY_MAX])
+{
+    const struct tls_context_options anchors = {.ca_file = config->tls.all.ca_file,
+                                                .system_ca_file = config->tls.all.system_ca_file};
+    *out_context = tls_context_new(&anchors, why);
+    *out = (struct sts_service_options){
+        .context = *out_context,
+        .port = config->tls.sts.port,
+        .allow_local = config->dns.allow_local,
+        .ipv4 = config->dns.ipv4,
+        .ipv6 = config->dns.ipv6,
+        .timeout_ms = config->tls.sts.timeout_ms,
+        .fetches = config->tls.sts.fetches,
+        .cache = {.entries = config->tls.sts.entries, .retry_s = config->tls.sts.retry_ms / 1000},
+        .file = "",
+    };
+    return *out_context != NULL;
+}
+
 static bool same_session(const struct tls_settings *a, const struct tls_settings *b)
 {
     return a->session.enabled == b->session.enabled && a->session.scope == b->session.scope &&

@@ -15,6 +15,11 @@ static enum tls_level asked_level(const struct delivery *delivery)
     return delivery->requiretls_waived && asked == TLS_LEVEL_NONE ? TLS_LEVEL_ENCRYPT : asked;
 }
 
+bool delivery_wants_sts(const struct destination_settings *settings, const char *domain)
+{
+    return !settings->next_hop && domain[0] != '[' && settings->tls.level != TLS_LEVEL_NONE;
+}
+
 void delivery_tls_requirement(const struct delivery *delivery, const struct route_host *host,
                               struct tls_requirement *out)
 {

@@ -7,6 +7,9 @@
 #include "router/delivery.h"
 #include "tls/verify.h"
 
+/* Whether the domain is asked for an MTA-STS policy: next hops are the operator's, and literals
+ * have no domain that could publish anything. */
+bool delivery_wants_sts(const struct destination_settings *settings, const char *domain);
 /* out borrows from the delivery, its settings and its route. */
 void delivery_tls_requirement(const struct delivery *delivery, const struct route_host *host,
                               struct tls_requirement *out);

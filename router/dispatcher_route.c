@@ -3,6 +3,7 @@
  * decides when something goes out. */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "router/delivery_tls.h"
 #include "router/dispatcher.h"
 #include "router/outcome_table.h"
 
@@ -78,20 +79,19 @@ static void place(struct dispatcher *dispatcher, struct destination *destination
     dispatcher_delivery_returned(dispatcher, delivery, until_wall_ms);
 }
 
-/* Next hops are the operator's, literals have no domain that could publish anything. */
-static bool wants_sts(const struct dispatcher *dispatcher, const struct destination *destination)
-{
-    const struct destination_settings *settings = destination->settings;
-    return dispatcher->services.sts && !settings->next_hop && destination->domain[0] != '[' &&
-           settings->tls.level != TLS_LEVEL_NONE;
-}
-
 static void ask_sts(struct dispatcher *dispatcher, struct destination *destination)
 {
     destination->num_asked++;
     destination->sts_query =
         (struct sts_query){.reply_to = &dispatcher->mailbox, .domain = destination->domain};
     sts_service_ask(dispatcher->services.sts, &destination->sts_query);
+}
+
+static void forget_sts(struct destination *destination)
+{
+    sts_policy_unref(destination->sts);
+    destination->sts = NULL;
+    destination->sts_expires_ms = INT64_MAX;
 }
 
 static void ask(struct dispatcher *dispatcher, struct destination *destination)
@@ -106,10 +106,10 @@ static void ask(struct dispatcher *dispatcher, struct destination *destination)
         .wants_tlsa = true,
     };
     resolver_ask(dispatcher->services.resolver, &destination->query);
-    if (wants_sts(dispatcher, destination))
+    if (dispatcher->services.sts && delivery_wants_sts(destination->settings, destination->domain))
         ask_sts(dispatcher, destination);
     else
-        destination->sts_expires_ms = INT64_MAX;
+        forget_sts(destination);
 }
 
 static bool is_fresh(const struct destination *destination, int64_t now_ms)
@@ -139,9 +139,7 @@ void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *deliver
 static void ask_anew(struct dispatcher *dispatcher, struct destination *destination)
 {
     route_unref(destination->route);
-    sts_policy_unref(destination->sts);
     destination->route = NULL;
-    destination->sts = NULL;
     settle(dispatcher, destination);
     if (destination->first)
         ask(dispatcher, destination);

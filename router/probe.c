@@ -21,6 +21,9 @@ struct probe {
     struct destination_settings settings; /* of the domain, with the host to be probed */
     struct route *route;                  /* one reference */
     struct tls_context *context;          /* owned */
+    bool asks_sts;                        /* whether MTA-STS counts for this mail */
+    struct sts_query sts;                 /* with asks_sts: answered; its policy is one reference */
+    char sts_why[STS_WHY_MAX];
 };
 
 const char *probe_fate_name(enum probe_fate fate)
@@ -51,8 +54,10 @@ static void requirement_of(const struct probe *probe, const struct route_host *h
                            struct tls_requirement *out)
 {
     struct message message = {.id = 0};
-    struct delivery delivery = {
-        .message = &message, .settings = &probe->settings, .domain = probe->options->domain};
+    struct delivery delivery = {.message = &message,
+                                .settings = &probe->settings,
+                                .domain = probe->options->domain,
+                                .sts = probe->sts.policy};
     delivery_tls_requirement(&delivery, host, out);
 }
 
@@ -129,6 +134,13 @@ static json_t *verifications(const struct probe *probe, const struct route_host 
         dane.checks = TLS_CHECK_TLSA;
         dane.tlsa = &host->tlsa;
         json_object_set_new(out, "dane", verification(probe, &dane, session));
+    }
+    if (probe->sts.policy) {
+        struct tls_requirement sts = verify;
+        sts.level = TLS_LEVEL_STS;
+        sts.names = (struct tls_names){.num = 0};
+        sts.names_host = true;
+        json_object_set_new(out, "sts", verification(probe, &sts, session));
     }
     return out;
 }
@@ -234,6 +246,36 @@ static json_t *policy_finding(const struct tls_requirement *requirement)
                      requirement->unusable);
 }
 
+/* What the domain publishes now, whatever a running router keeps of it. */
+static json_t *sts_finding(const struct probe *probe)
+{
+    static const char *const lookups[] = {"none", "failed", "invalid", "found"};
+    const struct sts_policy *policy = probe->sts.policy;
+    bool has_failed = probe->sts.failure != STS_FAILURE_NONE;
+    if (!probe->asks_sts)
+        return json_null();
+    json_t *finding = json_pack("{s:s, s:s?, s:s?}", "record", lookups[probe->sts.lookup],
+                                "failure", has_failed ? sts_failure_name(probe->sts.failure) : NULL,
+                                "why", has_failed ? probe->sts_why : NULL);
+    json_object_set_new(finding, "mode",
+                        policy ? json_string(sts_mode_name(policy->mode)) : json_null());
+    json_object_set_new(finding, "id", policy ? json_string(policy->id) : json_null());
+    json_object_set_new(finding, "max_age", policy ? json_integer(policy->max_age_s) : json_null());
+    json_t *patterns = json_array();
+    for (size_t i = 0; policy && i < policy->num_mx; i++)
+        json_array_append_new(patterns, json_string(policy->mx[i]));
+    json_object_set_new(finding, "mx", patterns);
+    return finding;
+}
+
+/* Null where there is no policy that names hosts. */
+static json_t *sts_allows(const struct probe *probe, const struct route_host *host)
+{
+    const struct sts_policy *policy = probe->sts.policy;
+    return policy && policy->mode != STS_NONE ? json_boolean(sts_policy_allows(policy, host->name))
+                                              : json_null();
+}
+
 static json_t *addresses_of(const struct route_host *host)
 {
     json_t *out = json_array();
@@ -256,11 +298,11 @@ static enum probe_fate probe_host(const struct probe *probe, const struct route_
     if (finding.requirement.unusable)
         finding.fate = PROBE_REFUSED;
     json_array_append_new(
-        hosts,
-        json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:s, s:o}", "name", host->name, "preference",
-                  (int)host->preference, "secure", host->secure, "addresses", addresses_of(host),
-                  "tlsa", tlsa_finding(&host->tlsa), "policy", policy_finding(&finding.requirement),
-                  "fate", probe_fate_name(finding.fate), "sessions", finding.sessions));
+        hosts, json_pack("{s:s, s:i, s:b, s:o, s:o, s:o, s:o, s:s, s:o}", "name", host->name,
+                         "preference", (int)host->preference, "secure", host->secure, "addresses",
+                         addresses_of(host), "tlsa", tlsa_finding(&host->tlsa), "sts_allows",
+                         sts_allows(probe, host), "policy", policy_finding(&finding.requirement),
+                         "fate", probe_fate_name(finding.fate), "sessions", finding.sessions));
     return finding.fate;
 }
 
@@ -282,49 +324,108 @@ static json_t *try_all(const struct probe *probe, enum probe_fate *out_fate)
         if (*out_fate == PROBE_REFUSED)
             *out_fate = fate;
     }
-    return json_pack(
-        "{s:s, s:s, s:s, s:o, s:o, s:s}", "domain", probe->options->domain, "destination",
-        probe->settings.pattern, "local_level", tls_level_name(probe->settings.tls.level), "route",
-        route_finding(probe->route), "hosts", hosts, "fate", probe_fate_name(*out_fate));
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "domain", probe->options->domain,
+                     "destination", probe->settings.pattern, "local_level",
+                     tls_level_name(probe->settings.tls.level), "route",
+                     route_finding(probe->route), "sts", sts_finding(probe), "hosts", hosts, "fate",
+                     probe_fate_name(*out_fate));
 }
+
+struct look_up {
+    struct probe *probe;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct resolver *resolver;       /* owned */
+    struct sts_service *sts;         /* owned; NULL: nobody asks it */
+    struct tls_context *sts_context; /* owned: the anchors for policy hosts */
+    unsigned num_awaited;
+};
 
 static void on_answer(void *ctx, struct mailbox_item *item)
 {
+    struct look_up *look_up = ctx;
     (void)item;
-    loop_stop(ctx);
+    if (--look_up->num_awaited == 0)
+        loop_stop(&look_up->loop);
+}
+
+/* Nothing is kept: what a running router has in its file is its own. */
+static bool start_sts(struct look_up *look_up, char why[CONFIG_WHY_MAX])
+{
+    const struct probe_options *options = look_up->probe->options;
+    struct sts_service_options sts_options;
+    char tls_why[TLS_WHY_MAX];
+    if (!look_up->probe->asks_sts)
+        return true;
+    if (config_sts_options(options->config, &sts_options, &look_up->sts_context, tls_why)) {
+        sts_options.resolver = look_up->resolver;
+        if (sts_options.timeout_ms > options->patience_ms)
+            sts_options.timeout_ms = options->patience_ms;
+        look_up->sts = sts_service_start(&sts_options, tls_why);
+    }
+    if (!look_up->sts)
+        snprintf(why, CONFIG_WHY_MAX, "%s", tls_why);
+    return look_up->sts != NULL;
+}
+
+static void ask(struct look_up *look_up, struct route_query *query)
+{
+    struct probe *probe = look_up->probe;
+    *query = (struct route_query){
+        .item.kind = RESOLVER_ANSWER,
+        .reply_to = &look_up->mailbox,
+        .domain = probe->settings.next_hop ? NULL : probe->options->domain,
+        .next_hop = probe->settings.next_hop,
+        .port = probe->settings.port,
+        .wants_tlsa = true,
+    };
+    look_up->num_awaited = 1 + probe->asks_sts;
+    resolver_ask(look_up->resolver, query);
+    if (!probe->asks_sts)
+        return;
+    probe->sts = (struct sts_query){
+        .reply_to = &look_up->mailbox, .domain = probe->options->domain, .why = probe->sts_why};
+    sts_service_ask(look_up->sts, &probe->sts);
+}
+
+/* False with a line in why. */
+static bool ask_all(struct look_up *look_up, char why[CONFIG_WHY_MAX])
+{
+    char route_why[ROUTE_WHY_MAX];
+    struct resolver_options options = config_resolver_options(look_up->probe->options->config);
+    struct route_query query;
+    look_up->resolver = resolver_start(&options, route_why);
+    if (!look_up->resolver) {
+        snprintf(why, CONFIG_WHY_MAX, "%s", route_why);
+        return false;
+    }
+    bool can = start_sts(look_up, why);
+    if (can) {
+        ask(look_up, &query);
+        loop_run(&look_up->loop);
+        look_up->probe->route = query.route;
+    }
+    if (look_up->sts)
+        sts_service_stop(look_up->sts);
+    resolver_stop(look_up->resolver);
+    sts_service_free(look_up->sts);
+    tls_context_free(look_up->sts_context);
+    return can;
 }
 
 /* False with a line in why. */
 static bool look_up(struct probe *probe, char why[CONFIG_WHY_MAX])
 {
-    struct loop loop;
-    struct mailbox mailbox;
-    char route_why[ROUTE_WHY_MAX];
-    struct resolver_options options = config_resolver_options(probe->options->config);
-    if (!loop_init(&loop) || !mailbox_init(&mailbox, &loop, on_answer, &loop)) {
+    struct look_up look_up = {.probe = probe};
+    if (!loop_init(&look_up.loop) ||
+        !mailbox_init(&look_up.mailbox, &look_up.loop, on_answer, &look_up)) {
         snprintf(why, CONFIG_WHY_MAX, "%s", strerror(errno));
         return false;
     }
-    struct resolver *resolver = resolver_start(&options, route_why);
-    if (resolver) {
-        struct route_query query = {
-            .item.kind = RESOLVER_ANSWER,
-            .reply_to = &mailbox,
-            .domain = probe->settings.next_hop ? NULL : probe->options->domain,
-            .next_hop = probe->settings.next_hop,
-            .port = probe->settings.port,
-            .wants_tlsa = true,
-        };
-        resolver_ask(resolver, &query);
-        loop_run(&loop);
-        probe->route = query.route;
-        resolver_stop(resolver);
-    } else {
-        snprintf(why, CONFIG_WHY_MAX, "%s", route_why);
-    }
-    mailbox_fini(&mailbox);
-    loop_fini(&loop);
-    return resolver != NULL;
+    bool can = ask_all(&look_up, why);
+    mailbox_fini(&look_up.mailbox);
+    loop_fini(&look_up.loop);
+    return can;
 }
 
 json_t *probe_run(const struct probe_options *options, enum probe_fate *out_fate,
@@ -337,6 +438,8 @@ json_t *probe_run(const struct probe_options *options, enum probe_fate *out_fate
     json_t *finding = NULL;
     if (options->host)
         probe.settings.next_hop = options->host;
+    probe.asks_sts =
+        options->config->tls.sts.enabled && delivery_wants_sts(&probe.settings, options->domain);
     config_tls_identity(options->config, probe.settings.tls.identity, &context_options);
     probe.context = tls_context_new(&context_options, tls_why);
     if (!probe.context)
@@ -344,6 +447,7 @@ json_t *probe_run(const struct probe_options *options, enum probe_fate *out_fate
     else if (look_up(&probe, why))
         finding = try_all(&probe, out_fate);
     route_unref(probe.route);
+    sts_policy_unref(probe.sts.policy);
     tls_context_free(probe.context);
     return finding;
 }

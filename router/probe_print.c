@@ -112,6 +112,30 @@ static void put_session(struct buffer *out, const json_t *session)
         put_tls(out, tls);
 }
 
+static void put_sts(struct buffer *out, const json_t *sts)
+{
+    buffer_append_str(out, "  MTA-STS: ");
+    if (*text(sts, "mode")) {
+        buffer_printf(out, "%s, id %s, max_age %.0f s", text(sts, "mode"), text(sts, "id"),
+                      number(sts, "max_age"));
+        if (json_array_size(json_object_get(sts, "mx"))) {
+            buffer_append_str(out, ", mx ");
+            put_list(out, json_object_get(sts, "mx"), SHOWN_NAMES_MAX, " ");
+        }
+    } else if (*text(sts, "failure")) {
+        buffer_printf(out, "no policy (%s: ", text(sts, "failure"));
+        put_text(out, text(sts, "why"));
+        buffer_append_str(out, ")");
+    } else if (strcmp(text(sts, "record"), "failed") == 0) {
+        buffer_append_str(out, "the look-up of the TXT record failed");
+    } else {
+        buffer_printf(out, "no policy%s",
+                      strcmp(text(sts, "record"), "invalid") == 0 ? ": the TXT record is not valid"
+                                                                  : "");
+    }
+    buffer_append_str(out, "\n");
+}
+
 static void put_host(struct buffer *out, const json_t *host)
 {
     const json_t *policy = json_object_get(host, "policy"), *tlsa = json_object_get(host, "tlsa");
@@ -124,6 +148,10 @@ static void put_host(struct buffer *out, const json_t *host)
                   *text(policy, "unusable") ? "; not to be used: " : "", text(policy, "unusable"));
     buffer_printf(out, "    TLSA: %s%s\n", text(tlsa, "state"),
                   truth(host, "secure") ? "" : " (DNSSEC does not vouch for the way to this host)");
+    const json_t *allows = json_object_get(host, "sts_allows");
+    if (json_is_boolean(allows))
+        buffer_printf(out, "    MTA-STS: the policy %s this host\n",
+                      json_is_true(allows) ? "allows" : "does not allow");
     size_t i;
     const json_t *record, *session;
     json_array_foreach(json_object_get(tlsa, "records"), i, record) buffer_printf(
@@ -158,6 +186,8 @@ void probe_print(const json_t *finding, struct buffer *out)
         put_text(out, text(route, "why"));
         buffer_append_str(out, "\n");
     }
+    if (json_is_object(json_object_get(finding, "sts")))
+        put_sts(out, json_object_get(finding, "sts"));
     json_array_foreach(json_object_get(finding, "hosts"), i, host) put_host(out, host);
     for (i = 0; i < sizeof results / sizeof *results; i++)
         if (strcmp(text(finding, "fate"), results[i].fate) == 0)

@@ -156,30 +156,19 @@ static int start_resolver(struct router *router)
     return EX_CONFIG;
 }
 
-/* Policy hosts get no client certificate of ours, and the protocol's defaults. */
 static int start_sts(struct router *router)
 {
     const struct config *config = router->config;
     char why[TLS_WHY_MAX];
     if (!config->tls.sts.enabled)
         return 0;
-    const struct tls_context_options anchors = {.ca_file = config->tls.all.ca_file,
-                                                .system_ca_file = config->tls.all.system_ca_file};
+    struct sts_service_options options;
     char *file = config_sts_file(config);
-    struct sts_service_options options = {
-        .resolver = router->resolver,
-        .context = router->sts_context = tls_context_new(&anchors, why),
-        .port = config->tls.sts.port,
-        .allow_local = config->dns.allow_local,
-        .ipv4 = config->dns.ipv4,
-        .ipv6 = config->dns.ipv6,
-        .timeout_ms = config->tls.sts.timeout_ms,
-        .fetches = config->tls.sts.fetches,
-        .cache = {.entries = config->tls.sts.entries, .retry_s = config->tls.sts.retry_ms / 1000},
-        .file = file,
-    };
-    if (router->sts_context)
+    if (config_sts_options(config, &options, &router->sts_context, why)) {
+        options.resolver = router->resolver;
+        options.file = file;
         router->sts = sts_service_start(&options, why);
+    }
     free(file);
     if (router->sts)
         return 0;

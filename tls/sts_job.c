@@ -24,6 +24,7 @@ struct sts_job {
     bool knows_txt;                /* txt is answered; before that it is the resolver's to write */
     bool is_fetching;              /* counted in jobs->num_fetching */
     int64_t expires_ms;            /* of the TXT answer */
+    enum sts_lookup lookup;        /* what it says */
     struct sts_record txt_record;  /* id "" : none that is valid */
     struct https_request *request; /* owned; NULL */
     char domain[DOMAIN_NAME_MAX + 1];
@@ -68,6 +69,9 @@ static void answer_query(struct sts_jobs *jobs, struct sts_query *query,
 {
     int64_t now_ms = jobs->loop->now_ms;
     query->policy = sts_policy_ref(found->policy);
+    query->failure = found->failure;
+    if (query->why)
+        snprintf(query->why, STS_WHY_MAX, "%s", found->why ? found->why : "");
     query->expires_ms = expires_ms;
     if (found->policy) {
         int64_t over_ms = now_ms + (found->expires_s - now_s()) * 1000;
@@ -86,6 +90,7 @@ static void answer_all(struct sts_job *job, const struct sts_found *found)
     job->end = &job->first;
     while (query) {
         struct sts_query *next = query->next;
+        query->lookup = job->lookup;
         answer_query(job->jobs, query, found, job->expires_ms);
         query = next;
     }
@@ -131,6 +136,7 @@ void sts_jobs_add(struct sts_jobs *jobs, struct sts_query *query)
     static const struct sts_found nothing = {.why = ""};
     char name[DOMAIN_NAME_MAX + 1];
     count(&jobs->counters.queries);
+    query->lookup = STS_LOOKUP_NONE;
     if (!domain_name_normalise(bytes_of(query->domain), name)) {
         answer_query(jobs, query, &nothing, INT64_MAX);
         return;
@@ -145,6 +151,7 @@ void sts_jobs_add(struct sts_jobs *jobs, struct sts_query *query)
     /* The policy is being renewed; the one that is there is good meanwhile. */
     struct sts_found found;
     (void)sts_cache_find(jobs->cache, name, id_of(job), now_s(), &found);
+    query->lookup = job->lookup;
     answer_query(jobs, query, &found, job->expires_ms);
 }
 
@@ -155,6 +162,7 @@ static void read_txt(struct sts_job *job)
     const struct answer_record *only = NULL;
     unsigned num = 0;
     job->expires_ms = job->txt.expires_ms;
+    job->lookup = answer->status == ANSWER_FAILED ? STS_LOOKUP_FAILED : STS_LOOKUP_NONE;
     if (answer->status != ANSWER_RECORDS)
         return;
     for (size_t i = 0; i < answer->num_records; i++) {
@@ -163,7 +171,11 @@ static void read_txt(struct sts_job *job)
         only = &answer->records[i];
         num++;
     }
-    if (num == 1 && !sts_record_parse(only->data, &job->txt_record))
+    if (num > 0)
+        job->lookup = STS_LOOKUP_INVALID;
+    if (num == 1 && sts_record_parse(only->data, &job->txt_record))
+        job->lookup = STS_LOOKUP_FOUND;
+    else if (num == 1)
         log_info("MTA-STS: the TXT record %s is not valid", job->txt_name);
     if (num > 1)
         log_info("MTA-STS: %s has %u records, and none of them counts", job->txt_name, num);

@@ -26,6 +26,14 @@ struct sts_service_options {
 
 enum { STS_ANSWER = 110 }; /* item.kind of an answered query */
 
+/* What DNS says of the record _mta-sts.DOMAIN. */
+enum sts_lookup {
+    STS_LOOKUP_NONE,    /* there is none */
+    STS_LOOKUP_FAILED,  /* SERVFAIL, timeout: nobody knows */
+    STS_LOOKUP_INVALID, /* not in form, or several: it counts as none (RFC 8461 3.1) */
+    STS_LOOKUP_FOUND
+};
+
 struct sts_query {
     struct mailbox_item item;
     struct sts_query *next;
@@ -34,8 +42,18 @@ struct sts_query {
     /* The answer: one reference, owned by the asker; NULL: the domain has none, or none can be
      * had. */
     struct sts_policy *policy;
-    int64_t expires_ms; /* monotonic: ask again after that */
+    enum sts_lookup lookup;
+    enum sts_failure failure; /* of the last fetch, when it came after the policy */
+    char *why;                /* of failure: borrowed, room for STS_WHY_MAX; NULL: not wanted */
+    int64_t expires_ms;       /* monotonic: ask again after that */
 };
+/* No policy, but whether the domain has one is not known for a reason that may pass. */
+static inline bool sts_query_is_uncertain(const struct sts_query *answered)
+{
+    return !answered->policy &&
+           (answered->lookup == STS_LOOKUP_FAILED ||
+            (answered->lookup == STS_LOOKUP_FOUND && answered->failure == STS_FAILURE_FETCH));
+}
 
 struct sts_counters {
     uint64_t queries;

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from harness import Dns, program, render_config
 from peer import Peer, Server
+from policy_server import PolicyServer, policy
 from tls_behaviours import Failing, NoTickets, Refusing, Wrapped
 
 AUTHENTICATED, ENCRYPTED, PLAINTEXT, BOUNCED, DEFERRED = 0, 10, 11, 69, 75
@@ -115,6 +116,53 @@ def test_the_first_host_in_order_that_takes_mail_decides(tmp_path, certificate):
         code, one = finding(tmp_path, config, "d.test", f"[127.0.0.4]:{plain.port}")
         assert (code, len(one["hosts"])) == (PLAINTEXT, 1)
         assert good.counts["connections"] == 2
+
+
+RECORD, MAY = "v=STSv1; id=7;", ("may", "default")
+STS_ROWS = [
+    # page, TXT record, whether the policy allows the host, level and source there, exit code, what is said
+    (policy("enforce", NAME, max_age=3600), RECORD, True, ("sts", "sts"), AUTHENTICATED,
+     f"enforce, id 7, max_age 3600 s, mx {NAME}"),
+    (policy("enforce", "*.elsewhere.test"), RECORD, False, ("sts", "sts"), DEFERRED, "does not allow this host"),
+    (policy("testing", "*.elsewhere.test"), RECORD, False, MAY, ENCRYPTED, "does not allow this host"),
+    (policy("none"), RECORD, None, MAY, ENCRYPTED, "MTA-STS: none, id 7"),
+    ("nonsense", RECORD, None, MAY, ENCRYPTED, "no policy (sts-policy-invalid: "),
+    (lambda h: h.answer(404, ""), RECORD, None, MAY, ENCRYPTED, "HTTP status 404"),
+    (policy("enforce", NAME), "v=STSv1; id=;", None, MAY, ENCRYPTED, "the TXT record is not valid"),
+    (policy("enforce", NAME), None, None, MAY, ENCRYPTED, "MTA-STS: no policy\n"),
+]
+
+
+@pytest.mark.parametrize("page,txt,allows,decided,code,words", STS_ROWS, ids=[str(i) for i in range(len(STS_ROWS))])
+@pytest.mark.short(every=3)
+def test_mta_sts(tmp_path, authority, certificate, page, txt, allows, decided, code, words):
+    """The policy is looked up, said, and heeded as by a delivery."""
+    records = [f'_mta-sts.d.test TXT 60 "{txt}"'] if txt else []
+    with Peer(Server, tls=certificate) as peer, PolicyServer(authority) as web, \
+            Dns(tmp_path / "dns", [f"d.test MX 60 10 {NAME}", f"{NAME} A 60 127.0.0.1",
+                                   "mta-sts.d.test A 60 127.0.0.1", *records]) as dns:
+        web.add("mta-sts.d.test", page)
+        web.issue()
+        config = {"smtp": {"port": peer.port}, "spool": str(tmp_path / "spool"),
+                  "dns": {"servers": [dns.server], "allow_local": True, "ipv6": False},
+                  "tls": {"system_ca_file": "none", "ca_file": str(authority.file), "sts": {"port": web.port}}}
+        got, found = finding(tmp_path, config, "d.test")
+        host = found["hosts"][0]
+        assert (got, (host["policy"]["level"], host["policy"]["source"]), host["sts_allows"]) == (
+            code, decided, allows), found
+        out = probe(tmp_path, config, "d.test")
+        assert (out.returncode, words in out.stdout) == (code, True), out.stdout
+        _, other = finding(tmp_path, config, "d.test", peer.next_hop)  # the operator's own: nobody is asked
+        assert (other["sts"], other["hosts"][0]["sts_allows"]) == (None, None)
+    assert not (tmp_path / "spool").exists()
+
+
+def test_an_mta_sts_record_that_cannot_be_had_is_said(tmp_path):
+    with Dns(tmp_path / "dns", ["d.test MX 60 10 mx.d.test", "_mta-sts.d.test SERVFAIL"]) as dns:
+        config = {"dns": {"servers": [dns.server], "tries": 1}, "spool": str(tmp_path / "spool")}
+        _, found = finding(tmp_path, config, "d.test")
+        assert (found["sts"]["record"], found["sts"]["mode"]) == ("failed", None)
+        assert "the look-up of the TXT record failed" in probe(tmp_path, config, "d.test").stdout
 
 
 def test_a_domain_that_takes_no_mail_bounces(tmp_path):
