@@ -53,6 +53,7 @@ struct delivery {
     struct message *message;          /* borrowed: lives until all its deliveries are back */
     struct route *route;              /* one reference, owned */
     struct sts_policy *sts;           /* one reference, owned; NULL: the domain has none */
+    bool sts_is_uncertain;            /* none, but that may be for a failure that passes */
     struct site *site;                /* borrowed: lives while deliveries name it */
     struct config_snapshot *snapshot; /* one reference; NULL: not placed yet */
     const struct destination_settings *settings; /* borrowed from snapshot */

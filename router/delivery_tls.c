@@ -39,6 +39,7 @@ void delivery_tls_requirement(const struct delivery *delivery, const struct rout
         .domain = delivery->domain,
         .tlsa = &host->tlsa,
         .sts = delivery->sts,
+        .sts_is_uncertain = delivery->sts_is_uncertain,
     };
     tls_policy_combine(&inputs, out);
 }

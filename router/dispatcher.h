@@ -58,6 +58,7 @@ struct destination {
     const struct destination_settings *settings; /* borrowed from it */
     struct route *route;                         /* one reference; NULL: not known yet */
     struct sts_policy *sts; /* one reference; NULL: the domain has none, or it is not asked for */
+    bool sts_is_uncertain;  /* none for a reason that may pass */
     int64_t sts_expires_ms;
     unsigned num_asked; /* answers that are to come: the route, the policy */
     struct route_query query;

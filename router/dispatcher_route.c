@@ -60,6 +60,7 @@ static void place(struct dispatcher *dispatcher, struct destination *destination
     delivery->route = route_ref(destination->route);
     sts_policy_unref(delivery->sts);
     delivery->sts = sts_policy_ref(destination->sts);
+    delivery->sts_is_uncertain = destination->sts_is_uncertain;
     struct site *site = site_pool_get(dispatcher->services.site_pool, destination->route,
                                       destination->snapshot, destination->settings);
     int64_t until_ms = 0;
@@ -91,6 +92,7 @@ static void forget_sts(struct destination *destination)
 {
     sts_policy_unref(destination->sts);
     destination->sts = NULL;
+    destination->sts_is_uncertain = false;
     destination->sts_expires_ms = INT64_MAX;
 }
 
@@ -177,6 +179,7 @@ void dispatcher_sts_answered(struct dispatcher *dispatcher, struct sts_query *qu
     struct destination *destination = container_of(query, struct destination, sts_query);
     sts_policy_unref(destination->sts);
     destination->sts = query->policy;
+    destination->sts_is_uncertain = sts_query_is_uncertain(query);
     destination->sts_expires_ms = query->expires_ms;
     answered(dispatcher, destination);
 }

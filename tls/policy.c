@@ -162,7 +162,9 @@ static void discover_sts(const struct tls_policy_inputs *in, struct tls_requirem
         cannot_use(out, "the domain's MTA-STS policy does not allow this host");
 }
 
-/* RFC 8689 4.2.1: the way to the host and its certificate must both be vouched for. */
+/* RFC 8689 4.2.1: the way to the host and its certificate must both be vouched for. The RFC's
+ * bounce is for hosts that cannot; where nobody knows yet whether a policy vouches for this one, a
+ * later attempt may. */
 static void require_tls(const struct tls_policy_inputs *in, struct tls_requirement *out)
 {
     bool sts_vouches =
@@ -179,8 +181,11 @@ static void require_tls(const struct tls_policy_inputs *in, struct tls_requireme
             out->names_host = true;
     }
     if (!in->host_is_ours && !in->host_is_secure && !sts_vouches) {
-        out->bounces = !out->unusable;
-        cannot_use(out, "REQUIRETLS needs a host that DNSSEC or MTA-STS vouches for");
+        out->bounces = !out->unusable && !in->sts_is_uncertain;
+        cannot_use(out, in->sts_is_uncertain
+                            ? "REQUIRETLS needs a host that DNSSEC or MTA-STS vouches for, and the "
+                              "MTA-STS policy could not be had"
+                            : "REQUIRETLS needs a host that DNSSEC or MTA-STS vouches for");
     }
 }
 

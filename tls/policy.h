@@ -60,6 +60,7 @@ struct tls_policy_inputs {
     const char *domain;  /* of the recipients: the second name under DANE-TA (RFC 7672 3.2.2) */
     const struct tlsa_set *tlsa;  /* NULL: nobody asked */
     const struct sts_policy *sts; /* NULL: none */
+    bool sts_is_uncertain;        /* none, but that may be for a failure that passes */
 };
 
 enum {

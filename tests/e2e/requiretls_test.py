@@ -4,8 +4,9 @@ import shutil
 import pytest
 from authority import Authority
 from dnssec import Dnssec, tlsa
-from harness import EX_OK, EX_TEMPFAIL, Router, message, unavailable, wait_for
+from harness import EX_OK, EX_TEMPFAIL, Dns, Router, message, unavailable, wait_for
 from peer import Peer, Server
+from policy_server import PolicyServer, policy
 
 BASE = {"pickup": {"settle": "0s"}, "retry": {"minimum": "1h", "maximum": "1h"}}
 NAME = "mx.secure.test"
@@ -109,6 +110,43 @@ def test_row(tmp_path, authority, certificates, behaviour, certificate, code):
         return
     assert "a@d.test" not in peer.recipients()
     assert (event["event"], event["enhanced"][:len(code)]) == ("deferred" if code == "4" else "bounced", code), event
+
+
+RECORD = 'TXT 60 "v=STSv1; id=1;"'
+STS_ROWS = [
+    # the record _mta-sts.d.test, what the policy host says, how the enhanced code begins
+    (RECORD, policy("enforce", NAME), "2"),
+    (None, policy("enforce", NAME), "5"),
+    ("SERVFAIL", policy("enforce", NAME), "4"),
+    (RECORD, lambda h: h.answer(503, ""), "4"),
+    (RECORD, "nonsense", "5"),
+    (RECORD, policy("testing", NAME), "5"),
+    (RECORD, policy("enforce", "mx.elsewhere.test"), "4"),
+]
+
+
+@pytest.mark.parametrize("record,page,code", STS_ROWS, ids=[str(i) for i in range(len(STS_ROWS))])
+def test_without_dnssec_mta_sts_vouches_and_what_nobody_knows_yet_is_no_bounce(tmp_path, authority, certificates,
+                                                                              record, page, code):
+    """RFC 8689 4.2.1. A policy that cannot be had now may be there later; other mail goes as without one."""
+    records = [f"_mta-sts.d.test {record}"] if record else []
+    with Peer(Capable, tls=certificates["good"]) as peer, PolicyServer(authority) as web, \
+            Dns(tmp_path / "dns", [f"d.test MX 60 10 {NAME}", f"{NAME} A 60 127.0.0.1",
+                                   "mta-sts.d.test A 60 127.0.0.1", *records]) as dns:
+        web.add("mta-sts.d.test", page)
+        web.issue()
+        router = Router(tmp_path, {**BASE, "smtp": {"port": peer.port},
+                                   "tls": {"system_ca_file": "none", "ca_file": str(authority.file),
+                                           "sts": {"port": web.port}},
+                                   "dns": {"servers": [dns.server], "allow_local": True, "ipv6": False, "tries": 1}})
+        router.spool.drop("m1", requiring(["a@d.test"]))
+        router.spool.drop("m2", message(["other@d.test"]))
+        result = router.drain()
+    event, other = result.one(recipient="a@d.test"), result.one(recipient="other@d.test")
+    names = {"2": "delivered", "4": "deferred", "5": "bounced"}
+    assert (event["event"], event["enhanced"][0]) == (names[code], code), event
+    assert peer.counts.get("required", 0) == (code == "2")
+    assert other["event"] == ("deferred" if "elsewhere" in str(page) else "delivered"), other
 
 
 def test_other_mail_shares_the_connection_and_does_not_say_it(tmp_path, authority, certificates):

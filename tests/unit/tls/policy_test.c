@@ -166,6 +166,9 @@ static void requiretls_needs_a_vouched_host_and_a_certificate(void **state)
     assert_int_equal(combine(IN(.local = M, .require_tls = true, .host_is_ours = true, .local_names = names)).names.num, 1);
     assert_true(combine(IN(.local = M, .require_tls = true, .host_is_secure = true, .local_names = names)).names_host);
     assert_true(combine(rows[0].in).bounces);
+    assert_false(combine(IN(.local = M, .require_tls = true, .sts_is_uncertain = true)).bounces);
+    assert_non_null(combine(IN(.local = M, .require_tls = true, .sts_is_uncertain = true)).unusable);
+    assert_null(combine(IN(.local = M, .sts_is_uncertain = true)).unusable);
     assert_false(combine(rows[1].in).bounces);
     /* A look-up that failed may say something else next time. */
     assert_false(combine(IN(.local = M, .require_tls = true, .tlsa = &failed_tlsa)).bounces);
