@@ -46,7 +46,9 @@ void delivery_tls_requirement(const struct delivery *delivery, const struct rout
 
 struct outcome delivery_tls_unusable(const struct tls_requirement *requirement)
 {
-    enum trouble trouble = requirement->bounces ? TROUBLE_NO_REQUIRETLS : TROUBLE_TLS_POLICY;
+    /* RFC 8689 4.2.1: 5.7.30 says of servers that they lack the extension; this one was not asked.
+     */
+    enum trouble trouble = requirement->bounces ? TROUBLE_REQUIRETLS_FAILED : TROUBLE_TLS_POLICY;
     return outcome_from_trouble(PHASE_TLS, trouble, requirement->unusable);
 }
 
