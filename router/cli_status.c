@@ -56,6 +56,12 @@ static void print_for_people(const json_t *answer)
     printf("recipients so far: %lld delivered, %lld deferred, %lld bounced\n",
            number(answer, "recipients", "delivered"), number(answer, "recipients", "deferred"),
            number(answer, "recipients", "bounced"));
+    if (json_is_object(json_object_get(answer, "mta_sts")))
+        printf("MTA-STS: %lld policies kept; %lld fetches, of which %lld failed; %lld answers by a "
+               "policy that could not be renewed; %lld attempts refused by a policy\n",
+               number(answer, "mta_sts", "policies"), number(answer, "mta_sts", "fetches"),
+               number(answer, "mta_sts", "failures"), number(answer, "mta_sts", "outlived"),
+               number(answer, "mta_sts", "refused"));
     printf("journal: %.3f s behind, last commit took %.6f s\n",
            json_number_value(json_object_get(commit, "lag")),
            json_number_value(json_object_get(commit, "last_took")));

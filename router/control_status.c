@@ -50,6 +50,19 @@ static json_t *recipient_row(const struct progress_totals *totals)
                      (json_int_t)totals->deferred, "bounced", (json_int_t)totals->bounced);
 }
 
+/* Null: MTA-STS is off. */
+static json_t *sts_row(const struct dispatcher *dispatcher)
+{
+    struct sts_counters counters;
+    if (!dispatcher->services.sts)
+        return json_null();
+    sts_service_read_counters(dispatcher->services.sts, &counters);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "policies", (json_int_t)counters.policies,
+                     "fetches", (json_int_t)counters.fetches, "failures",
+                     (json_int_t)counters.failures, "outlived", (json_int_t)counters.outlived,
+                     "refused", (json_int_t)dispatcher->num_sts_refused);
+}
+
 static void run(void *owner, struct control_call *call)
 {
     const struct dispatcher *dispatcher = owner;
@@ -58,14 +71,16 @@ static void run(void *owner, struct control_call *call)
     const char *state = dispatcher->stopping      ? "stopping"
                         : json_array_size(pauses) ? "paused"
                                                   : "running";
-    control_answer(
-        call, json_pack("{s:b, s:s, s:s, s:I, s:f, s:s, s:o, s:o, s:I, s:o, s:o}", "ok", 1, "state",
-                        state, "version", SLUICE_VERSION, "pid", (json_int_t)getpid(), "started",
-                        seconds(services->started_wall_ms), "spool", services->config->spool,
-                        "pauses", pauses, "messages", message_row(dispatcher), "connections",
-                        (json_int_t)site_pool_num_connections(dispatcher->services.site_pool),
-                        "recipients", recipient_row(&dispatcher->totals), "commit",
-                        commit_row(services->journal_thread, dispatcher->loop.now_ms)));
+    control_answer(call,
+                   json_pack("{s:b, s:s, s:s, s:I, s:f, s:s, s:o, s:o, s:I, s:o, s:o, s:o}", "ok",
+                             1, "state", state, "version", SLUICE_VERSION, "pid",
+                             (json_int_t)getpid(), "started", seconds(services->started_wall_ms),
+                             "spool", services->config->spool, "pauses", pauses, "messages",
+                             message_row(dispatcher), "connections",
+                             (json_int_t)site_pool_num_connections(dispatcher->services.site_pool),
+                             "recipients", recipient_row(&dispatcher->totals), "commit",
+                             commit_row(services->journal_thread, dispatcher->loop.now_ms),
+                             "mta_sts", sts_row(dispatcher)));
 }
 
 void control_status(struct control_call *call)

@@ -3,6 +3,8 @@
 
 #include "router/outcome_table.h"
 
+#include <string.h>
+
 static const enum tls_level asked_levels[] = {
     [ENVELOPE_TLS_NONE] = TLS_LEVEL_NONE,     [ENVELOPE_TLS_ENCRYPT] = TLS_LEVEL_ENCRYPT,
     [ENVELOPE_TLS_VERIFY] = TLS_LEVEL_VERIFY, [ENVELOPE_TLS_STS] = TLS_LEVEL_STS,
@@ -91,4 +93,12 @@ const char *delivery_sts_result(const struct tls_requirement *requirement,
     if (state->failed_in != PHASE_TLS)
         return NULL;
     return delivery_tls_failure(state->fault);
+}
+
+bool delivery_is_refused_by_sts(const struct delivery *delivery)
+{
+    const struct delivery_trace *trace = &delivery->trace;
+    return trace->sts_mode && trace->sts_result &&
+           strcmp(trace->sts_mode, sts_mode_name(STS_ENFORCE)) == 0 &&
+           strcmp(trace->sts_result, "ok") != 0;
 }

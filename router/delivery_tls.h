@@ -41,4 +41,7 @@ struct delivery_tls_state {
 const char *delivery_sts_result(const struct tls_requirement *requirement,
                                 const struct delivery_tls_state *state);
 
+/* Whether the attempt failed because its host did not satisfy a policy in `enforce`. */
+bool delivery_is_refused_by_sts(const struct delivery *delivery);
+
 #endif

@@ -73,6 +73,7 @@ struct dispatcher {
     pthread_t thread;
     struct loop loop;
     struct mailbox mailbox;
+    uint64_t num_sts_refused; /* attempts that an MTA-STS policy ended */
     struct mailbox_item stop_item;
     struct table table;
     struct timer due_timer;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "router/delivery_log.h"
+#include "router/delivery_tls.h"
 #include "router/dispatcher.h"
 #include "router/outcome_table.h"
 #include "router/report.h"
@@ -240,6 +241,7 @@ static void forget_delivery(struct dispatcher *dispatcher, struct delivery *deli
 void dispatcher_delivery_attempted(struct dispatcher *dispatcher, struct delivery *delivery)
 {
     struct message *message = delivery->message;
+    dispatcher->num_sts_refused += delivery_is_refused_by_sts(delivery);
     for (uint32_t i = 0; i < delivery->num_recipients; i++) {
         struct recipient_state *state = &message->recipients[delivery->recipients[i].index];
         if (delivery->recipients[i].outcome.kind == OUTCOME_RETURNED)

@@ -30,10 +30,19 @@ struct sts_cache *sts_cache_new(const struct sts_cache_options *options)
     return cache;
 }
 
+/* policy: one reference, taken over; NULL: none. */
+static void set_policy(struct sts_cache *cache, struct sts_entry *entry, struct sts_policy *policy)
+{
+    cache->num_policies += policy != NULL;
+    cache->num_policies -= entry->policy != NULL;
+    sts_policy_unref(entry->policy);
+    entry->policy = policy;
+}
+
 static void remove_entry(struct sts_cache *cache, struct sts_entry *entry)
 {
     digest_lru_remove(&cache->lru, &entry->node);
-    sts_policy_unref(entry->policy);
+    set_policy(cache, entry, NULL);
     free(entry->why);
     free(entry);
 }
@@ -117,10 +126,8 @@ enum sts_advice sts_cache_find(struct sts_cache *cache, const char *domain, cons
     if (!entry)
         return id ? STS_FETCH : STS_USE;
     bool is_alive = sts_entry_is_alive(entry, now_s);
-    if (entry->policy && !is_alive) {
-        sts_policy_unref(entry->policy);
-        entry->policy = NULL;
-    }
+    if (!is_alive)
+        set_policy(cache, entry, NULL);
     out->policy = entry->policy;
     out->expires_s = is_alive ? now_s + entry->policy->max_age_s - age_s(entry, now_s) : 0;
     out->failure = entry->failure;
@@ -139,10 +146,8 @@ void sts_cache_put(struct sts_cache *cache, const char *domain, struct sts_polic
                    int64_t now_s)
 {
     struct sts_entry *entry = get(cache, domain);
-    sts_policy_ref(policy);
-    sts_policy_unref(entry->policy);
+    set_policy(cache, entry, sts_policy_ref(policy));
     free(entry->why);
-    entry->policy = policy;
     entry->fetched_s = now_s;
     entry->failure = STS_FAILURE_NONE;
     entry->why = NULL;
@@ -162,4 +167,9 @@ void sts_cache_failed(struct sts_cache *cache, const char *domain, const char *i
 size_t sts_cache_num_entries(const struct sts_cache *cache)
 {
     return cache->lru.num;
+}
+
+size_t sts_cache_num_policies(const struct sts_cache *cache)
+{
+    return cache->num_policies;
 }

@@ -52,6 +52,8 @@ void sts_cache_put(struct sts_cache *cache, const char *domain, struct sts_polic
 void sts_cache_failed(struct sts_cache *cache, const char *domain, const char *id,
                       enum sts_failure failure, const char *why, int64_t now_s);
 size_t sts_cache_num_entries(const struct sts_cache *cache);
+/* Of these, those with a policy; one that is over counts until somebody asks for it. */
+size_t sts_cache_num_policies(const struct sts_cache *cache);
 
 /* What is kept between runs: the policies that are alive, as lines of text behind a version and
  * before a checksum. */

@@ -19,6 +19,7 @@ struct sts_entry {
 struct sts_cache {
     struct sts_cache_options options;
     struct digest_lru lru;
+    size_t num_policies;
 };
 
 void sts_cache_clear(struct sts_cache *cache);

@@ -39,6 +39,12 @@ static void count(_Atomic uint64_t *counter)
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
+void sts_jobs_count_policies(struct sts_jobs *jobs)
+{
+    atomic_store_explicit(&jobs->counters.policies, sts_cache_num_policies(jobs->cache),
+                          memory_order_relaxed);
+}
+
 static int64_t now_s(void)
 {
     return clock_wall_ms() / 1000;
@@ -197,6 +203,7 @@ static void txt_answered(struct sts_job *job)
     read_txt(job);
     enum sts_advice advice =
         sts_cache_find(job->jobs->cache, job->domain, id_of(job), now_s(), &found);
+    sts_jobs_count_policies(job->jobs);
     if (found.policy && (!id_of(job) || found.failure != STS_FAILURE_NONE))
         count(&job->jobs->counters.outlived);
     if (advice != STS_FETCH)
@@ -243,6 +250,7 @@ static void fetched(struct sts_job *job, const struct sts_policy_text *text)
     struct sts_policy *policy = sts_policy_new(text, job->txt_record.id);
     struct sts_found found = {.policy = policy, .expires_s = now_s() + policy->max_age_s};
     sts_cache_put(job->jobs->cache, job->domain, policy, now_s());
+    sts_jobs_count_policies(job->jobs);
     job->jobs->is_changed = true;
     log_debug("MTA-STS: %s has the policy \"%s\" for %lld s, edition %s", job->domain,
               sts_mode_name(policy->mode), (long long)policy->max_age_s, policy->id);

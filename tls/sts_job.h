@@ -13,7 +13,7 @@ struct sts_job;
 
 /* Read by any thread. */
 struct sts_job_counters {
-    _Atomic uint64_t queries, fetches, failures, outlived;
+    _Atomic uint64_t queries, fetches, failures, outlived, policies;
 };
 
 struct sts_jobs {
@@ -36,6 +36,8 @@ void sts_jobs_stop(struct sts_jobs *jobs);
 /* Once the resolver has answered all it was asked. */
 void sts_jobs_fini(struct sts_jobs *jobs);
 void sts_jobs_add(struct sts_jobs *jobs, struct sts_query *query);
+/* For the counters: the cache has changed. */
+void sts_jobs_count_policies(struct sts_jobs *jobs);
 void sts_jobs_records_answered(struct sts_jobs *jobs, struct record_query *query);
 
 #endif

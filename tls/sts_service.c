@@ -119,6 +119,7 @@ struct sts_service *sts_service_start(const struct sts_service_options *options,
     }
     if (service->file[0])
         load(service);
+    sts_jobs_count_policies(&service->jobs);
     timer_init(&service->save_timer, on_save_timer);
     loop_arm(&service->loop, &service->save_timer, SAVE_DELAY_MS);
     int rc = pthread_create(&service->thread, NULL, thread_main, service);
@@ -160,6 +161,7 @@ void sts_service_read_counters(struct sts_service *service, struct sts_counters 
 {
     struct sts_job_counters *from = &service->jobs.counters;
     *out = (struct sts_counters){
+        .policies = atomic_load_explicit(&from->policies, memory_order_relaxed),
         .queries = atomic_load_explicit(&from->queries, memory_order_relaxed),
         .fetches = atomic_load_explicit(&from->fetches, memory_order_relaxed),
         .failures = atomic_load_explicit(&from->failures, memory_order_relaxed),

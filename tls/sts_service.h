@@ -56,6 +56,7 @@ static inline bool sts_query_is_uncertain(const struct sts_query *answered)
 }
 
 struct sts_counters {
+    uint64_t policies; /* kept now */
     uint64_t queries;
     uint64_t fetches;  /* begun */
     uint64_t failures; /* of those */

@@ -1,8 +1,10 @@
 """MTA-STS (RFC 8461): policies from an HTTPS server, records from knot through unbound, scripted mail hosts."""
 import contextlib
+import json
 import os
 import re
 import shutil
+import subprocess
 import threading
 
 import dns.message
@@ -10,7 +12,7 @@ import dns.query
 import pytest
 from authority import Authority
 from dnssec import Dnssec, tlsa
-from harness import EX_OK, EX_TEMPFAIL, Router, message, unavailable, wait_for
+from harness import EX_OK, EX_TEMPFAIL, Router, message, program, unavailable, wait_for
 from peer import Peer, Server
 from policy_server import PolicyServer, policy
 
@@ -251,6 +253,30 @@ def test_a_policy_that_cannot_be_had_is_none(tmp_path, world):
         assert words in lines[name]
     assert world.web.requests[f"mta-sts.wrongmx.{ZONE}"] == requests  # the redirection was not followed
     assert all(world.web.requests[f"mta-sts.{n}.{ZONE}"] == 0 for n in ("twice", "malformed"))
+
+
+def test_status_counts_policies_fetches_and_refusals(tmp_path, world):
+    run = router(tmp_path, world)
+    run.start()
+    wait_for((run.spool.path / "control").exists, "the control socket")
+    for name in ("ok", "missing", "wrongmx"):
+        run.spool.drop(name, message([f"a@{name}.{ZONE}"], ident=name))
+    wait_for(lambda: len(run.log()) == 3, "the attempts")
+
+    def status(*arguments):
+        return subprocess.run([program("sluice"), "status", "-c", str(run.config_path), *arguments],
+                              capture_output=True, text=True, timeout=60, check=True).stdout
+    assert json.loads(status("--json"))["mta_sts"] == {"policies": 2, "fetches": 3, "failures": 1, "outlived": 0,
+                                                       "refused": 1}
+    assert "MTA-STS: 2 policies kept; 3 fetches, of which 1 failed; " in status()
+    run.stop()
+    off = router(tmp_path / "off", world, sts={"enabled": False})
+    off.start()
+    wait_for((off.spool.path / "control").exists, "the control socket")
+    out = subprocess.run([program("sluice"), "status", "-c", str(off.config_path), "--json"], capture_output=True,
+                         text=True, timeout=60, check=True).stdout
+    assert json.loads(out)["mta_sts"] is None
+    off.stop()
 
 
 def test_a_slow_policy_host_costs_no_more_than_the_timeout(tmp_path, world):
