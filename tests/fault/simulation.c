@@ -31,6 +31,16 @@ static int64_t read_us(clockid_t id)
     return *started + made_up_us;
 }
 
+int64_t simulation_time_us(void)
+{
+    return made_up_us;
+}
+
+void simulation_set_time_us(int64_t us)
+{
+    made_up_us = us;
+}
+
 /* In the place of base/clock.c. */
 int64_t clock_mono_us(void)
 {
@@ -123,8 +133,12 @@ static bool read_content(struct simulation *simulation, const struct message *me
     return status == CONTENT_END;
 }
 
-static struct outcome answer(struct simulation *simulation, const char *mailbox, uint32_t attempt)
+static struct outcome answer(struct simulation *simulation, const struct message *message,
+                             const char *mailbox, uint32_t attempt)
 {
+    const struct simulation_options *options = simulation->options;
+    if (options->answer)
+        return options->answer(message, mailbox, attempt, options->ctx);
     struct outcome outcome = {.phase = PHASE_FINAL};
     if (strncmp(mailbox, "no", 2) == 0) {
         outcome.kind = OUTCOME_BOUNCED;
@@ -157,7 +171,7 @@ static void transmit(struct simulation *simulation, struct delivery *delivery)
         delivery->recipients[i].outcome =
             outcome.kind != OUTCOME_NONE
                 ? outcome
-                : answer(simulation, delivery_recipient_address(delivery, i)->mailbox,
+                : answer(simulation, message, delivery_recipient_address(delivery, i)->mailbox,
                          delivery->attempt);
     free(indexes);
     delivery->recorded = delivery_record(delivery, simulation->journal);
@@ -209,6 +223,15 @@ static bool read_receiver(const char *spool, const char *path, uint32_t index, c
     return found;
 }
 
+static void note_doubt(const struct simulation_options *options, const char *address,
+                       uint32_t attempts)
+{
+    if (options->on_doubt)
+        options->on_doubt(address, attempts, options->ctx);
+    else
+        ledger_find(options->ledger, address)->doubts++;
+}
+
 static void on_live(void *ctx, const struct journal_message *message)
 {
     struct replay *replay = ctx;
@@ -217,7 +240,7 @@ static void on_live(void *ctx, const struct journal_message *message)
         char address[64];
         if (message->recipients[i].status == RECIPIENT_IN_DOUBT &&
             read_receiver(options->spool, message->path, i, address))
-            ledger_find(options->ledger, address)->doubts++;
+            note_doubt(options, address, message->recipients[i].attempts);
     }
     waiting_set_on_live(replay->known, message);
 }
@@ -304,17 +327,38 @@ static void list_loops(struct simulation *simulation, struct loop *loops[NUM_LOO
     loops[3] = &simulation->journal_thread.loop;
 }
 
-/* When nothing is ready the clock goes on to the next timer. */
-static void advance(struct loop *const loops[NUM_LOOPS])
+/* The two looks that come all the time and mostly find nothing: at the spool, and for what is
+ * stale. While nothing is paused the clock does not stop for them; they come with the timer after
+ * them, as on a machine that was asleep. Hours of made-up time take dozens of turns then, not
+ * thousands. */
+static int64_t next_event_ms(struct simulation *simulation, struct loop *const loops[NUM_LOOPS])
 {
-    struct pollfd fds[NUM_LOOPS];
-    int64_t next_ms = INT64_MAX;
+    struct timer *looks[] = {&simulation->pickup->pause_timer,
+                             &simulation->dispatcher->sweep_timer};
+    int64_t due_ms[2], next_ms = INT64_MAX;
+    bool skips = !pauses_any(&simulation->pauses);
+    for (int i = 0; i < 2; i++) {
+        due_ms[i] = timer_is_armed(looks[i]) ? looks[i]->due_ms : INT64_MAX;
+        if (skips)
+            timer_cancel(&loops[i]->timers, looks[i]);
+    }
     for (int i = 0; i < NUM_LOOPS; i++) {
         int64_t ms = timer_queue_next_ms(&loops[i]->timers);
-        fds[i] = (struct pollfd){.fd = loops[i]->epoll_fd, .events = POLLIN};
         next_ms = ms < next_ms ? ms : next_ms;
     }
-    int64_t now_us = clock_mono_us();
+    for (int i = 0; i < 2; i++)
+        if (skips && due_ms[i] != INT64_MAX)
+            timer_arm(&loops[i]->timers, looks[i], due_ms[i]);
+    return next_ms;
+}
+
+/* When nothing is ready the clock goes on to the next timer. */
+static void advance(struct simulation *simulation, struct loop *const loops[NUM_LOOPS])
+{
+    struct pollfd fds[NUM_LOOPS];
+    for (int i = 0; i < NUM_LOOPS; i++)
+        fds[i] = (struct pollfd){.fd = loops[i]->epoll_fd, .events = POLLIN};
+    int64_t now_us = clock_mono_us(), next_ms = next_event_ms(simulation, loops);
     if (poll(fds, NUM_LOOPS, 0) == 0 && next_ms != INT64_MAX && next_ms * 1000 > now_us)
         made_up_us += next_ms * 1000 - now_us;
 }
@@ -328,7 +372,7 @@ static enum simulation_end work(struct simulation *simulation)
     for (unsigned turn = 0; turn < TURNS_MAX && !simulation->done; turn++) {
         for (int i = 0; i < NUM_LOOPS; i++)
             loop_turn(loops[i], 0);
-        advance(loops);
+        advance(simulation, loops);
         int64_t passed_ms = (clock_mono_us() - began_us) / 1000;
         if (options->on_turn)
             options->on_turn(passed_ms, options->ctx);
@@ -338,12 +382,13 @@ static enum simulation_end work(struct simulation *simulation)
     return simulation->done ? SIMULATION_EMPTY : SIMULATION_TIME_UP;
 }
 
-static void turn_until_stopped(struct loop *const loops[NUM_LOOPS], const struct loop *stops)
+static void turn_until_stopped(struct simulation *simulation, struct loop *const loops[NUM_LOOPS],
+                               const struct loop *stops)
 {
     while (!stops->stopped) {
         for (int i = 0; i < NUM_LOOPS; i++)
             loop_turn(loops[i], 0);
-        advance(loops);
+        advance(simulation, loops);
     }
 }
 
@@ -353,9 +398,9 @@ static void end(struct simulation *simulation)
     struct loop *loops[NUM_LOOPS];
     list_loops(simulation, loops);
     dispatcher_stop(simulation->dispatcher);
-    turn_until_stopped(loops, &simulation->dispatcher->loop);
+    turn_until_stopped(simulation, loops, &simulation->dispatcher->loop);
     journal_thread_stop(&simulation->journal_thread);
-    turn_until_stopped(loops, &simulation->journal_thread.loop);
+    turn_until_stopped(simulation, loops, &simulation->journal_thread.loop);
     dispatcher_fini(simulation->dispatcher);
     pickup_fini(simulation->pickup);
     site_pool_free(simulation->site_pool);

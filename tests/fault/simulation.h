@@ -6,9 +6,7 @@
 #ifndef SLUICE_TESTS_FAULT_SIMULATION_H
 #define SLUICE_TESTS_FAULT_SIMULATION_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "queue/message.h"
 
 enum { LEDGER_MAX = 128, LEDGER_NAME_MAX = 64 };
 
@@ -35,7 +33,12 @@ enum simulation_end {
 struct simulation_options {
     const char *config; /* text */
     const char *spool;
-    struct ledger *ledger;
+    struct ledger *ledger; /* NULL when answer and on_doubt are given */
+    /* In the place of the receiver; may end the process, as a kill before the outcome is stored. */
+    struct outcome (*answer)(const struct message *message, const char *mailbox, uint32_t attempt,
+                             void *ctx);
+    /* A start found that recipient in doubt, whose attempts have the number. */
+    void (*on_doubt)(const char *address, uint32_t attempts, void *ctx);
     int64_t most_ms;                            /* of made-up time */
     void (*on_turn)(int64_t now_ms, void *ctx); /* after each advance of the clock; NULL: none */
     void *ctx;
@@ -43,5 +46,10 @@ struct simulation_options {
 
 /* Start, work until nothing is left or the time is up, orderly end. */
 enum simulation_end simulation_run(const struct simulation_options *options);
+
+/* Made-up time, in microseconds on top of the process's own. To be set back only between runs: the
+ * monotonic clock goes with it. */
+int64_t simulation_time_us(void);
+void simulation_set_time_us(int64_t us);
 
 #endif
