@@ -22,6 +22,7 @@ void envelope_fini(struct envelope *envelope)
     address_fini(&envelope->sender);
     address_list_fini(&envelope->recipients);
     free(envelope->tag);
+    free(envelope->via);
     free(envelope->envid);
     free(envelope->cuts);
     *envelope = (struct envelope){0};

@@ -47,6 +47,7 @@ struct envelope {
     int64_t deadline_after_ms; /* or relative to arrival; 0: none */
     int priority;              /* X-Sluice-Priority: 0 (bulk) .. 9 (urgent); 5 when absent */
     char *tag;                 /* owned, X-Sluice-Tag, printable, at most 128 octets; NULL */
+    char *via;                 /* owned, X-Sluice-Via, a domain as A-labels; NULL */
     char *envid;               /* owned, X-Sluice-Envid, printable; NULL */
     uint8_t notify;            /* X-Sluice-Notify: of recipients that have none of their own */
     enum dsn_ret ret;          /* X-Sluice-Ret */

@@ -158,6 +158,13 @@ static const char *read_tag(struct envelope *out, struct bytes value)
     return NULL;
 }
 
+/* Whether such a destination is configured is for the router to see. */
+static const char *read_via(struct envelope *out, struct bytes value)
+{
+    out->via = address_domain_to_ascii(value);
+    return out->via ? NULL : "expected the domain of a destination section with a next hop";
+}
+
 static const char *read_envid(struct envelope *out, struct bytes value)
 {
     struct buffer xtext;
@@ -250,7 +257,7 @@ static const struct {
     {"X-Sluice-TLS", read_tls},           {"X-Sluice-RequireTLS", read_require_tls},
     {"X-Sluice-Pool", read_pool},         {"X-Sluice-Tag", read_tag},
     {"X-Sluice-Envid", read_envid},       {"X-Sluice-Notify", read_notify},
-    {"X-Sluice-Ret", read_ret},
+    {"X-Sluice-Ret", read_ret},           {"X-Sluice-Via", read_via},
 };
 
 bool envelope_read_option(struct envelope_parser *parser, const struct header_field *field)

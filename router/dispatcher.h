@@ -102,6 +102,12 @@ void dispatcher_stop(struct dispatcher *dispatcher); /* any thread */
 void dispatcher_join(struct dispatcher *dispatcher);
 void dispatcher_fini(struct dispatcher *dispatcher);
 
+/* Whose settings and route the mail for a domain takes: X-Sluice-Via names another one. */
+static inline const char *dispatcher_route_domain(const struct message *message, const char *domain)
+{
+    return message->envelope.via ? message->envelope.via : domain;
+}
+
 enum queue_answer {
     QUEUE_DONE,         /* or under way: nothing is left to do for the operator */
     QUEUE_UNKNOWN,      /* no message has that id (any more) */

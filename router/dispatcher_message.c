@@ -170,7 +170,9 @@ void dispatcher_start_message(struct dispatcher *dispatcher, struct message *mes
     qsort_r(indexes, num, sizeof *indexes, by_domain, message);
     for (uint32_t from = 0; from < num;) {
         const char *domain = domain_of(message, indexes[from]);
-        uint32_t most = config_for_domain(dispatcher->snapshot->config, domain)->max_recipients;
+        uint32_t most = config_for_domain(dispatcher->snapshot->config,
+                                          dispatcher_route_domain(message, domain))
+                            ->max_recipients;
         uint32_t to = from + 1;
         while (to < num && to - from < most && strcmp(domain_of(message, indexes[to]), domain) == 0)
             to++;

@@ -46,12 +46,24 @@ static void fill_and_finish(struct dispatcher *dispatcher, struct delivery *deli
     mailbox_post(dispatcher->services.journal_thread, &delivery->item);
 }
 
+/* X-Sluice-Via without its next hop would be mail to the MX hosts of another domain. */
+static bool lacks_via(const struct destination *destination, const struct delivery *delivery)
+{
+    return delivery->message->envelope.via && !destination->settings->next_hop;
+}
+
 static void place(struct dispatcher *dispatcher, struct destination *destination,
                   struct delivery *delivery)
 {
     config_snapshot_unref(delivery->snapshot);
     delivery->snapshot = config_snapshot_ref(destination->snapshot);
     delivery->settings = destination->settings;
+    if (lacks_via(destination, delivery)) {
+        struct outcome outcome =
+            outcome_from_trouble(PHASE_ROUTE, TROUBLE_NO_VIA, destination->domain);
+        fill_and_finish(dispatcher, delivery, &outcome);
+        return;
+    }
     if (destination->route->verdict != ROUTE_OK) {
         struct outcome outcome = outcome_from_route(destination->route);
         fill_and_finish(dispatcher, delivery, &outcome);
@@ -122,7 +134,8 @@ static bool is_fresh(const struct destination *destination, int64_t now_ms)
 
 void dispatcher_dispatch(struct dispatcher *dispatcher, struct delivery *delivery)
 {
-    struct destination *destination = get_destination(dispatcher, delivery->domain);
+    struct destination *destination =
+        get_destination(dispatcher, dispatcher_route_domain(delivery->message, delivery->domain));
     if (destination->num_asked == 0 && is_fresh(destination, dispatcher->loop.now_ms)) {
         place(dispatcher, destination, delivery);
         return;

@@ -102,6 +102,8 @@ static const struct trouble_row troubles[NUM_TROUBLES] = {
                             "the content has lines of more than 998 octets"},
     [TROUBLE_LOOP] = {OUTCOME_BOUNCED, BLAME_US, false, false, 4, 6, "mail loop"},
     [TROUBLE_EXPIRED] = {OUTCOME_BOUNCED, BLAME_US, false, false, 4, 7, "delivery time expired"},
+    [TROUBLE_NO_VIA] = {OUTCOME_DEFERRED, BLAME_US, false, false, 3, 5,
+                        "no next hop is configured for X-Sluice-Via"},
     [TROUBLE_BAD_ADDRESS] = {OUTCOME_BOUNCED, BLAME_US, false, false, 1, 3,
                              "the address cannot be written in an SMTP command"},
 };

@@ -34,6 +34,7 @@ enum trouble {
     TROUBLE_LONG_LINES,
     TROUBLE_LOOP,
     TROUBLE_EXPIRED,
+    TROUBLE_NO_VIA,      /* X-Sluice-Via names no next hop: 4.3.5 */
     TROUBLE_BAD_ADDRESS, /* cannot be written in a command line: 5.1.3, the sender's 5.1.7 */
     NUM_TROUBLES
 };

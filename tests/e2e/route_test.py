@@ -70,6 +70,24 @@ VERDICTS = [
 ]
 
 
+def test_via_takes_the_way_of_another_domain(tmp_path):
+    """Its next hop, whatever the recipients' domains are; without one the mail waits."""
+    with contextlib.closing(DnsPeer(dict(RECORDS))) as dns, Peer(Good) as hop, Peer(Good) as mx_host:
+        made = config(dns, mx_host.port)
+        made['destination "signer.internal"'] = {"next_hop": hop.next_hop, "max_recipients": 1}
+        router = Router(tmp_path, made)
+        for name, via in (("a", "Signer.Internal"), ("b", "unknown.internal"), ("c", None), ("d", "not a domain")):
+            block = f"X-Sluice-Via: {via}\r\n".encode() if via else b""
+            router.spool.drop(name, block + message([f"{name}1@implicit.test", f"{name}2@implicit.test"], ident=name))
+        result = router.drain()
+        assert sorted(r for m in hop.messages for r in m.recipients) == ["a1@implicit.test", "a2@implicit.test"]
+        assert len(hop.messages) == 2 and [m.recipients[0][0] for m in mx_host.messages] == ["c"]
+        event = result.events(recipient="b1@implicit.test")[0]
+        assert (event["event"], event["phase"], event["enhanced"]) == ("deferred", "route", "4.3.5")
+        assert event["reply"] == "no next hop is configured for X-Sluice-Via: unknown.internal"
+        assert "X-Sluice-Via" in router.spool.why("d")
+
+
 @pytest.mark.parametrize("domain,event,enhanced", VERDICTS, ids=[v[0] for v in VERDICTS])
 @pytest.mark.short(every=4)
 def test_verdict(tmp_path, domain, event, enhanced):

@@ -36,6 +36,8 @@ static void option_values_are_checked(void **state)
         {"TLS: Verify", NULL},
         {"TLS: wrapper", "expected"},
         {"TLS: encrypted", "expected"},
+        {"Via: Signer.Internal", NULL},
+        {"Via: a b", "expected the domain"},
         {"RequireTLS: true", NULL},
         {"RequireTLS: false", NULL},
         {"RequireTLS: yes", "expected"},

@@ -149,6 +149,7 @@ static void a_trouble_leads_where_its_row_says(void **state)
         {PHASE_FINAL, TROUBLE_SHUTDOWN, OUTCOME_DEFERRED, "4.3.2", true},
         {PHASE_QUEUE, TROUBLE_LONG_LINES, OUTCOME_BOUNCED, "5.6.0", false},
         {PHASE_QUEUE, TROUBLE_LOOP, OUTCOME_BOUNCED, "5.4.6", false},
+        {PHASE_ROUTE, TROUBLE_NO_VIA, OUTCOME_DEFERRED, "4.3.5", false},
         {PHASE_QUEUE, TROUBLE_EXPIRED, OUTCOME_BOUNCED, "5.4.7", false},
         {PHASE_RCPT, TROUBLE_BAD_ADDRESS, OUTCOME_BOUNCED, "5.1.3", false},
         {PHASE_MAIL, TROUBLE_BAD_ADDRESS, OUTCOME_BOUNCED, "5.1.7", false},
