@@ -3,7 +3,7 @@
 build_packages=(
     build-essential cmake ninja-build pkg-config
     android-libboringssl-dev libc-ares-dev libck-dev libconfuse-dev libidn2-dev libjansson-dev
-    libjemalloc-dev libhttp-parser-dev
+    libjemalloc-dev libhttp-parser-dev zlib1g-dev
 )
 test_packages=(
     libcmocka-dev clang libclang-rt-14-dev clang-format valgrind

@@ -7,6 +7,7 @@
 #include "queue/address.h"
 #include "router/config_destinations.h"
 #include "router/config_hostname.h"
+#include "router/config_report.h"
 #include "router/config_syntax.h"
 
 #include <confuse.h>
@@ -304,6 +305,14 @@ static bool resolve_destinations(struct load *load, const struct config_syntax *
     return true;
 }
 
+static bool settle_report(struct load *load)
+{
+    const char *option;
+    const char *problem = config_report_settle(load->config, &option);
+    return !problem ||
+           fail(load, line_of(load, "tls.report", option), "tls.report.%s %s", option, problem);
+}
+
 static bool parse_into(struct load *load, struct bytes text)
 {
     struct config_syntax syntax;
@@ -323,7 +332,7 @@ static bool parse_into(struct load *load, struct bytes text)
     if (!ok)
         fail(load, (unsigned)cfg->line, "not understood, expected NAME = VALUE or SECTION { ... }");
     ok = ok && read_all(load, cfg, &syntax) && check_together(load) && complete_hostname(load) &&
-         resolve_destinations(load, &syntax);
+         resolve_destinations(load, &syntax) && settle_report(load);
     cfg_free(cfg);
     current_load = NULL;
     config_syntax_fini(&syntax);

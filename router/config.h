@@ -113,8 +113,14 @@ struct config {
             unsigned fetches;
             size_t entries;
         } sts;
-        int64_t report_keep_ms; /* 0: nothing is counted for TLS reports */
-        char *report_organization, *report_contact;
+        struct {
+            int64_t keep_ms; /* 0: nothing is counted for TLS reports */
+            char *organization;
+            char *contact, *from; /* addresses; each stands in for the other; "" neither is set */
+            bool send;
+            char *via; /* domain whose next hop signs what is mailed, as A-labels; "" */
+            int64_t delay_ms, retry_ms;
+        } report;
     } tls;
     struct retry_policy retry;
     struct {

@@ -11,6 +11,7 @@
 #include "router/reload.h"
 #include "router/termination.h"
 #include "router/tls_cache_table.h"
+#include "router/tls_report_outbox.h"
 #include "router/tls_reporter.h"
 #include "router/transcript.h"
 
@@ -40,7 +41,8 @@ struct router {
     struct session_saver session_saver;
     struct reloader reloader;
     struct tls_broken_hosts *broken_hosts;
-    struct tls_reporter *tls_reporter; /* owned; NULL: nothing is counted */
+    struct tls_reporter *tls_reporter;           /* owned; NULL: nothing is counted */
+    struct tls_report_outbox *tls_report_outbox; /* owned; NULL: no reports are sent */
     struct resolver *resolver;
     struct tls_context *sts_context; /* owned: the anchors for policy hosts */
     struct sts_service *sts;         /* owned; NULL: MTA-STS is off */
@@ -308,13 +310,27 @@ static int start_tls_reporter(struct router *router)
 {
     const struct config *config = router->config;
     char why[TLS_REPORTER_WHY_MAX];
-    if (!config->tls.report_keep_ms)
+    if (!config->tls.report.keep_ms)
         return 0;
-    router->tls_reporter = tls_reporter_start(config->spool, config->tls.report_keep_ms, why);
+    router->tls_reporter = tls_reporter_start(config->spool, config->tls.report.keep_ms, why);
     if (router->tls_reporter)
         return 0;
     log_error("%s", why);
     return EX_OSERR;
+}
+
+/* The last of all: nothing that may fail comes after it. */
+static bool start_tls_report_outbox(struct router *router)
+{
+    const struct config *config = router->config;
+    char why[TLS_WHY_MAX];
+    if (!config->tls.report.send)
+        return true;
+    router->tls_report_outbox =
+        tls_report_outbox_start(config, &router->spool, router->resolver, why);
+    if (!router->tls_report_outbox)
+        log_error("%s", why);
+    return router->tls_report_outbox;
 }
 
 static int start(struct router *router)
@@ -357,7 +373,7 @@ static int start(struct router *router)
         log_error("cannot start the threads: %s", strerror(errno));
         return EX_OSERR;
     }
-    return 0;
+    return start_tls_report_outbox(router) ? 0 : EX_OSERR;
 }
 
 static void wait_for_end(struct router *router)
@@ -429,8 +445,10 @@ static int stop(struct router *router)
     journal_thread_join(&router->journal_thread);
     if (router->sts)
         sts_service_stop(router->sts);
+    tls_report_outbox_stop(router->tls_report_outbox);
     resolver_stop(router->resolver);
     sts_service_free(router->sts);
+    tls_report_outbox_free(router->tls_report_outbox);
     if (router->control)
         control_stop(router->control);
     session_saver_stop(&router->session_saver);

@@ -29,6 +29,14 @@ void tls_report_day(int64_t wall_s, char out[TLS_REPORT_DAY_LEN + 1])
           strftime(out, TLS_REPORT_DAY_LEN + 1, "%Y-%m-%d", &utc) == TLS_REPORT_DAY_LEN);
 }
 
+int64_t tls_report_day_begin_s(const char *day)
+{
+    struct tm utc = {.tm_year = (int)strtoul(day, NULL, 10) - 1900,
+                     .tm_mon = (int)strtoul(day + 5, NULL, 10) - 1,
+                     .tm_mday = (int)strtoul(day + 8, NULL, 10)};
+    return (int64_t)timegm(&utc);
+}
+
 bool tls_report_begins_with_day(const char *text)
 {
     static const char pattern[TLS_REPORT_DAY_LEN + 1] = "dddd-dd-dd";
@@ -215,15 +223,27 @@ static json_t *policy_row(const json_t *policy)
     return row;
 }
 
+char *tls_report_id(const char *day, const char *domain, const char *hostname)
+{
+    return mem_printf("%s.%s@%s", day, domain, hostname);
+}
+
+const char *tls_report_domain(const json_t *report)
+{
+    const json_t *first = json_array_get(json_object_get(report, "policies"), 0);
+    return json_string_value(json_object_get(json_object_get(first, "policy"), "policy-domain"));
+}
+
 static json_t *report_for(const struct tls_report *report, const struct tls_report_sender *sender,
                           const char *domain)
 {
     json_t *range =
         json_pack("{s:o, s:o}", "start-datetime", json_sprintf("%sT00:00:00Z", report->day),
                   "end-datetime", json_sprintf("%sT23:59:59Z", report->day));
-    json_t *out = json_pack(
-        "{s:s, s:o, s:o, s:[]}", "organization-name", sender->organization, "date-range", range,
-        "report-id", json_sprintf("%s.%s@%s", report->day, domain, sender->hostname), "policies");
+    char *id = tls_report_id(report->day, domain, sender->hostname);
+    json_t *out = json_pack("{s:s, s:o, s:s, s:[]}", "organization-name", sender->organization,
+                            "date-range", range, "report-id", id, "policies");
+    free(id);
     if (*sender->contact)
         json_object_set_new(out, "contact-info", json_string(sender->contact));
     return out;

@@ -13,7 +13,8 @@
 enum {
     TLS_REPORT_POLICIES_MAX = 100000, /* of a day */
     TLS_REPORT_DETAILS_MAX = 50,      /* of a policy */
-    TLS_REPORT_DAY_LEN = 10           /* "2026-11-24" */
+    TLS_REPORT_DAY_LEN = 10,          /* "2026-11-24" */
+    TLS_REPORT_DAY_S = 24 * 3600
 };
 
 enum tls_report_policy { TLS_REPORT_NO_POLICY, TLS_REPORT_TLSA, TLS_REPORT_STS };
@@ -35,6 +36,8 @@ struct tls_report_session {
 struct tls_report; /* a day */
 
 void tls_report_day(int64_t wall_s, char out[TLS_REPORT_DAY_LEN + 1]);
+/* Its midnight, seconds since the epoch. day: of the form. */
+int64_t tls_report_day_begin_s(const char *day);
 /* Whether text begins with something of that form. */
 bool tls_report_begins_with_day(const char *text);
 
@@ -53,6 +56,12 @@ struct tls_report_sender {
     const char *contact;      /* borrowed; "": none */
     const char *hostname;     /* borrowed; makes report ids unique */
 };
+/* The id of a report: the same whenever it is made, so that who gets it twice can tell. The
+ * caller's to free. */
+char *tls_report_id(const char *day, const char *domain, const char *hostname)
+    __attribute__((returns_nonnull));
+/* The domain that a report is about; borrowed from it. */
+const char *tls_report_domain(const json_t *report);
 /* The reports of the day by RFC 8460 4, an array with one for each domain (of that one alone;
  * NULL: of all). The caller's to free. */
 json_t *tls_report_make(const struct tls_report *report, const struct tls_report_sender *sender,

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mailbox.h"
 #include "base/memory.h"
+#include "router/tls_report_ledger.h"
 #include "tls/state_file.h"
 
 #include <dirent.h>
@@ -83,9 +84,12 @@ static void write_day(struct tls_reporter *reporter)
     free(path);
 }
 
+/* Counts, and what became of their reports. */
 static bool is_day_file(const char *name)
 {
-    return tls_report_begins_with_day(name) && strcmp(name + TLS_REPORT_DAY_LEN, ".json") == 0;
+    return tls_report_begins_with_day(name) &&
+           (strcmp(name + TLS_REPORT_DAY_LEN, ".json") == 0 ||
+            strcmp(name + TLS_REPORT_DAY_LEN, TLS_REPORT_LEDGER_SUFFIX) == 0);
 }
 
 /* Names sort as days do. */

@@ -2,7 +2,7 @@
 
 `server.pages["mta-sts.d.test"]` is the text of a policy, or a function that is given the request's handler and
 writes whatever it likes. `server.certificates[host]` is a pair (certificate, key) in place of the good one, which
-issue() makes for all hosts that were added before."""
+issue() makes for all hosts that were added before. Whatever is posted is in `server.posts`."""
 import collections
 import http.server
 import ssl
@@ -14,6 +14,9 @@ PATH = "/.well-known/mta-sts.txt"
 def policy(mode, *mx, max_age=86400):
     lines = ["version: STSv1", f"mode: {mode}", *(f"mx: {m}" for m in mx), f"max_age: {max_age}"]
     return "\r\n".join(lines) + "\r\n"
+
+
+Post = collections.namedtuple("Post", "host path headers body")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -31,6 +34,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             page(self)
         else:
             self.answer(200, page)
+
+    def do_POST(self):
+        host = self.headers.get("Host", "").rsplit(":", 1)[0]
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with self.server.owner.lock:
+            self.server.owner.posts.append(Post(host, self.path, self.headers, body))
+            status = self.server.owner.receivers.get(host, lambda: 200)()
+        self.answer(status, "", **({"Location": f"https://{self.headers['Host']}/redirected"} if status == 302 else {}))
 
     def answer(self, status, text, **fields):
         body = text.encode()
@@ -67,6 +78,7 @@ class PolicyServer:
     def __init__(self, authority):
         self.authority, self.pages, self.certificates = authority, {}, {}
         self.requests = collections.Counter()
+        self.posts, self.receivers = [], {}  # what was posted; by host, what gives the status of the next answer
         self.lock = threading.Lock()
         self.issued = None
         self.listener = Listener(("127.0.0.1", 0), Handler)
