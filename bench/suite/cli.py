@@ -8,7 +8,8 @@ import shutil
 import signal
 import sys
 
-from . import ground, machine, report, senders, tables, tls_cache
+from . import ground, machine, report, tables, tls_cache
+from .peers import PEERS
 from .scenarios import SCENARIOS, Bench, Progress
 from .trouble import Unusable, WrongOutcome
 
@@ -47,6 +48,9 @@ def parse(arguments):
         one.add_argument("--out", type=pathlib.Path, metavar="DIR", help="result.json, report.html and plots")
         one.add_argument("--syscalls", action="store_true", help="count system calls a message in a run of its own")
         one.add_argument("--under", metavar="COMMAND", help="run sluice once under this instead of measuring")
+        if name == "compare":
+            one.add_argument("--peer", action="append", metavar="NAME", type=str.lower,
+                             help="only these; may be given several times")
         one.add_argument("--build", type=pathlib.Path, metavar="DIR", help="default: build/release")
     one = commands.add_parser("report", help="a page and a table from result files")
     one.add_argument("result", nargs="+", type=pathlib.Path)
@@ -61,6 +65,10 @@ def parse(arguments):
         if not (options.html or options.markdown or options.plots):
             parser.error("report: --html, --markdown or --plots")
         return options
+    names = {peer.title.lower() for peer in PEERS}
+    strange = set(getattr(options, "peer", None) or ()) - names
+    if strange:
+        parser.error(f"--peer: {' '.join(sorted(strange))} is none of {' '.join(sorted(names))}")
     options.files = [pathlib.Path(word) for word in options.scenario if word.endswith(".json")]
     if options.files and (options.command == "run" or len(options.files) != 2 or len(options.scenario) != 2):
         parser.error("compare takes scenarios, or two result files")
@@ -79,21 +87,18 @@ def default_build(here):
 
 
 def measure(options, here):
-    ground.enter()
-    peers = senders.PEERS if options.command == "compare" else ()
+    peers = PEERS if options.command == "compare" else ()
+    ground.enter(ground.roots_program(here) if peers else None)
     repeat = options.repeat or (1 if options.short else 3)
     results = []
     with ground.Ground(here, options.build or default_build(here), options.spool_on) as place:
-        for peer in peers:
-            why = peer.unavailable(place)
-            if why:
-                print(f"{peer.name}: not here: {why}")
+        peers = [peer for peer in peers if is_wanted(peer, options) and is_here(peer, place)]
         result = {"format": 1, "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
                   "command": shlex.join(["sluice-bench", *sys.argv[1:]]), "short": options.short, "repeat": repeat,
                   "machine": machine.describe(place), "load_before": machine.load(), "scenarios": results}
         print(f"spool on {result['machine']['spool_on']}", flush=True)
         bench = Bench(place, repeat, Progress(sys.stderr), peers)
-        for name in options.scenario or SCENARIOS:
+        for name in options.scenario or default_scenarios(peers):
             scenario = SCENARIOS[name]
             num = options.messages or (scenario.num_short if options.short else scenario.num)
             if options.under:
@@ -107,6 +112,23 @@ def measure(options, here):
             write(result, options)  # so that a run that is ended early leaves what it has
     if results:
         print(tables.as_text(*tables.figures_table(results, options.short)))
+
+
+def is_wanted(peer, options):
+    return not options.peer or peer.title.lower() in options.peer
+
+
+def is_here(peer, place):
+    why = peer.unavailable(place)
+    if why:
+        print(f"{peer.name}: not here: {why}")
+    return not why
+
+
+def default_scenarios(peers):
+    """All; beside peers those that some of them take part in."""
+    return [name for name, scenario in SCENARIOS.items()
+            if not peers or any(peer.takes_part(scenario) for peer in peers)]
 
 
 def show(result):

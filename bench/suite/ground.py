@@ -16,13 +16,24 @@ BUILT = {"sluice": "router/sluice", "sluice-sink": "bench/sink/sluice-sink", "sl
          "sluice-tls-cache-model": "bench/tls_cache/sluice-tls-cache-model"}
 
 
-def enter():
-    """Starts this program again in its own network and mount namespaces, unless it is there already.
+def roots_program(here):
+    """roots.sh, which mounts the private roots of other mail servers; beside us when installed."""
+    for path in (here.parent / "share/sluice/bench/roots.sh", here.parent / "tests/e2e/roots.sh"):
+        if path.is_file():
+            return path
+    raise Unusable("roots.sh is not here")
+
+
+def enter(roots=None):
+    """Starts this program again in its own network and mount namespaces, unless it is there already; with the
+    private roots that roots.sh mounts, when they can be had.
     Without root a user namespace makes us root inside; loop mounts are then not allowed."""
     if INSIDE not in os.environ:
         mapped = [] if os.geteuid() == 0 else ["--map-root-user"]
         os.environ[INSIDE] = "1"
         command = ["unshare", *mapped, "--net", "--mount", "--propagation", "private", sys.executable, *sys.argv]
+        if roots and subprocess.run([roots, "check"], check=False).returncode == 0:
+            command = [str(roots), "run", sys.executable, *sys.argv]
         try:
             os.execvp(command[0], command)
         except OSError as error:

@@ -137,9 +137,7 @@ class Bench:
         return receiver.Dns(self.ground, scenario.hosts, max(scenario.hosts, 100))
 
     def _senders(self, scenario):
-        if not self.peers:
-            return scenario.senders
-        return (*scenario.senders, *(peer for peer in self.peers if not peer.unavailable(self.ground)))
+        return (*scenario.senders, *(peer for peer in self.peers if peer.takes_part(scenario)))
 
     def _send_and_count(self, scenario, num):
         all_senders = self._senders(scenario)
@@ -149,10 +147,19 @@ class Bench:
             at = i % len(all_senders)
             for sender in all_senders[at:] + all_senders[:at]:
                 rounds[sender.name].append(self._send_once(scenario, sender, num, i))
-        reference = rounds.get(senders.REFERENCE.name)
-        rows = {sender.name: summarize(rounds[sender.name], reference, num) for sender in all_senders}
+        rows = {sender.name: summarize(rounds[sender.name], rounds, num) for sender in all_senders}
+        figures = scenario.figures(rows) if scenario.figures else {}
         return {"rows": [{"sender": name, **row} for name, row in rows.items()],
-                "figures": scenario.figures(rows) if scenario.figures else {}}
+                "figures": {**figures, **self._beside_peers(rows)}}
+
+    def _beside_peers(self, rows):
+        """sluice over each peer; and what their TLS session cache is worth to those that have one."""
+        figures = {}
+        for name in (peer.name for peer in self.peers if peer.name in rows):
+            figures[f"sluice over {name}"] = median_of_rounds(rows, "sluice", name)
+            if f"{name}, no cache" in rows:
+                figures[f"{name}, cache on over off"] = median_of_rounds(rows, name, f"{name}, no cache")
+        return figures
 
     def _send_once(self, scenario, sender, num, turn):
         job = self.fill(scenario, sender, num)
@@ -194,21 +201,21 @@ def read_strace(text, num):
     return total, {name: round(count / num, 3) for name, count in calls.items() if count >= num / 100}
 
 
-def summarize(rounds, reference, num):
+def summarize(rounds, all_rounds, num):
     cpu = [one["spent"].cpu_us / num for one in rounds]
     row = {
         "cpu_us": cpu,
         "cpu_us_median": statistics.median(cpu),
         "rate": statistics.median(num / one["spent"].wall_s for one in rounds),
-        "rss_kb": max(one["spent"].rss_kb for one in rounds),
+        "rss_kb": max((one["spent"].rss_kb for one in rounds if one["spent"].rss_kb), default=None),
         "connections": max(one["total"]["connections"] for one in rounds),
         "handshakes_full": max(one["total"]["handshakes_full"] for one in rounds),
         "handshakes_resumed": max(one["total"]["handshakes_resumed"] for one in rounds),
         "duplicates": max(one["total"]["duplicates"] for one in rounds),
     }
-    if reference:
-        row["ratio"] = statistics.median(
-            one["spent"].cpu_us / its["spent"].cpu_us for one, its in zip(rounds, reference))
+    for key, name in (("ratio", senders.REFERENCE.name), ("ratio_to_sluice", "sluice")):
+        row[key] = statistics.median(
+            one["spent"].cpu_us / its["spent"].cpu_us for one, its in zip(rounds, all_rounds[name]))
     if rounds[-1]["attempts_ms"]:
         row["attempt_ms"] = special.percentiles(rounds[-1]["attempts_ms"])
     return row

@@ -1,6 +1,6 @@
 """The senders that are compared, one class each.
 
-To add one: subclass Sender and add it to PEERS. The suite fills job.spool/new with files that begin with X-Sender
+To add one of our own: subclass Sender and name it in a scenario; another mail server: see peers/. The suite fills job.spool/new with files that begin with X-Sender
 and X-Receiver lines; prepare() may turn them into whatever the sender reads (its cost is not measured), send() starts
 it, returns when all is sent and everything that it started has ended, and says what was spent, daemons included.
 The world around it: MX records by DNS at 127.0.0.1:53, receivers at port 25 (see receiver.py).
@@ -27,7 +27,9 @@ class Job:
 
 class Sender:
     name = ""
-    peer = False  # not ours: runs in compare only
+
+    def takes_part(self, scenario):
+        return True
 
     def unavailable(self, ground):
         """Why it cannot run here; None: it can."""
@@ -37,7 +39,7 @@ class Sender:
         pass
 
     def send(self, job):
-        """process.Spent."""
+        """process.Spent; its rss_kb is None of a sender of several processes."""
         raise NotImplementedError
 
     def command(self, job):
@@ -45,14 +47,17 @@ class Sender:
         return None
 
 
-def configure(job, workers=1, cache=True):
-    """sluice.conf for the job, as for production but for the receivers' loopback addresses."""
+def configure(job, workers=1, cache=True, next_hop=None):
+    """sluice.conf for the job, as for production but for the receivers' loopback addresses. next_hop: everything goes
+    there instead, in plaintext."""
     top = {"workers": workers, **job.settings.get("top", {})}
     destination = {"connections": job.connections, "connections_initial": job.connections,
                    "max_deliveries": 1 if job.per_connection else 1000000, **job.settings.get("destination", {})}
+    if next_hop:
+        destination |= {"next_hop": next_hop, "connections": 4, "connections_initial": 4, "max_deliveries": 1000000}
     sections = {
         "dns": {"servers": [DNS_ADDRESS], "allow_local": True},
-        "tls": {"level": "encrypt" if job.tls else "none"},
+        "tls": {"level": "encrypt" if job.tls and not next_hop else "none"},
         "log": {"file": str(job.folder / "delivery.log")},
         "queue": {"durability": "group", **job.settings.get("queue", {})},
     }
@@ -110,4 +115,3 @@ REFERENCE = Limit()
 PIPELINED = Limit("pipelined", "--pipeline")
 KEEPING = Limit("no unlink", "--no-unlink")
 NOT_RESUMING = Limit("no resumption", "--no-resume")
-PEERS = []

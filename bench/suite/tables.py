@@ -13,10 +13,13 @@ TARGETS = {
     ("deferred", "start to first delivery, s"): (10, 3), ("deferred", "resident memory, MB"): (400, 150),
     ("latency", "plaintext p50, ms"): (2, 0.5), ("latency", "plaintext p99, ms"): (10, 2),
     ("latency", "TLS p50, ms"): (2, 0.5), ("latency", "TLS p99, ms"): (10, 2),
+    **{(scenario, f"sluice over {peer}"): targets for scenario in ("plain-1", "plain-100", "tls-1", "tls-100")
+       for peer, targets in (("OpenSMTPD", (1 / 3, 1 / 5)), ("Postfix", (1 / 10, 1 / 18)))},
 }
 
 COLUMNS = (
-    ("CPU us/msg", "cpu_us_median", "{:.1f}"), ("ratio", "ratio", "{:.2f}"), ("msg/s", "rate", "{:.0f}"),
+    ("CPU us/msg", "cpu_us_median", "{:.1f}"), ("ratio", "ratio", "{:.2f}"),
+    ("to sluice", "ratio_to_sluice", "{:.2f}"), ("msg/s", "rate", "{:.0f}"),
     ("RSS MB", "rss_kb", "{:.1f}"), ("connections", "connections", "{}"), ("full", "handshakes_full", "{}"),
     ("resumed", "handshakes_resumed", "{}"), ("duplicates", "duplicates", "{}"), ("syscalls/msg", "syscalls", "{:.2f}"),
     ("p50 ms", "50", "{:.3f}"), ("p99 ms", "99", "{:.3f}"),
@@ -49,7 +52,7 @@ def figures_table(results, short=False):
             must, aim = (None, None) if short else TARGETS.get((result["scenario"], name), (None, None))
             verdict = "" if must is None else "aim" if value <= aim else "must" if value <= must else "missed"
             rows.append([result["scenario"], name, f"{value:.3g}" if value < 1000 else f"{value:.0f}",
-                         "" if must is None else f"{must:g}", "" if aim is None else f"{aim:g}", verdict])
+                         "" if must is None else f"{must:.3g}", "" if aim is None else f"{aim:.3g}", verdict])
     return header, rows
 
 

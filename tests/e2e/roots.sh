@@ -3,6 +3,7 @@
 # which exclude one another and want port 25 and /etc, in an overlay of its own over "/".
 #
 #   roots.sh install          apt-get each server into an overlay once; kept as tar files in the cache
+#   roots.sh check            whether "run" would work
 #   roots.sh run COMMAND ...  private network, mount and process namespaces with the roots mounted at
 #                             $SLUICE_E2E_ROOTS/NAME/m, loopback up; nothing of it outlives COMMAND
 #
@@ -131,11 +132,15 @@ run_inside() {
     exit $status
 }
 
-run_command() {
+check_all() {
     check_possible
     for name in $SERVERS; do
         is_installed "$name" || impossible "$name is not in the cache: run '$0 install' first"
     done
+}
+
+run_command() {
+    check_all
     local dir status=0
     dir=$(mktemp -d)
     # The process namespace ends every server with the command, however it ends.
@@ -146,8 +151,9 @@ run_command() {
 
 case ${1:-} in
 install) install_all ;;
+check) check_all ;;
 install-one) install_one "$2" ;;
 run) shift && run_command "$@" ;;
 run-inside) shift && run_inside "$@" ;;
-*) sed -n '2,12s/^# \{0,1\}//p' "$0" >&2 && exit 64 ;;
+*) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2 && exit 64 ;;
 esac
