@@ -72,10 +72,11 @@ def _slow_once(bench, scenario, num, connections, delay_ms, settle_s=None):
 
 
 def deferred(bench, scenario, num):
-    """Lets a receiver defer all of it, then starts the router on what waits and drops one message more."""
+    """Starts the router on a spool full of mail that waits, and drops one message more."""
     job = bench.job(scenario, num, settings={"destination": {"connections": 2}})
     shutil.rmtree(job.spool, ignore_errors=True)
-    _make_waiting(bench, scenario, job)
+    Running([bench.ground.need("sluice-deferred-spool"), job.spool, num, 86400], job.folder).wait()
+    (job.spool / "new").mkdir(exist_ok=True)
     waiting = _count_waiting(job.spool)
     ledger = bench.ground.folder / "ledger"
     with bench.dns(scenario), bench.sink(scenario, ledger=ledger) as sink:
@@ -96,18 +97,6 @@ def deferred(bench, scenario, num):
     return {"rows": [{"sender": "sluice", "rss_kb": spent.rss_kb, "duplicates": total["duplicates"]}],
             "figures": {"start to first delivery, s": (first_us - begin_us) / 1e6,
                         "CPU until then, s": cpu_s, "resident memory, MB": spent.rss_kb / 1024}}
-
-
-def _make_waiting(bench, scenario, job):
-    generator = bench.ground.program("sluice-deferred-spool")
-    if generator:
-        Running([generator, job.spool, job.num, 86400], job.folder).wait()
-        (job.spool / "new").mkdir(exist_ok=True)
-        return
-    messages.fill(job.spool, job.num, lambda i: f"reader{i}@d{i % scenario.hosts}.test", scenario.size)
-    personality = "".join(f",defer=@d{i}.test" for i in range(scenario.hosts))
-    with bench.dns(scenario), bench.sink(scenario, personality=personality):
-        Running(senders.Sluice().command(job), job.folder).wait(expect=(75,))
 
 
 def _count_waiting(spool):
