@@ -5,11 +5,26 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <unistd.h>
 
 static struct loop *loop_of(struct connection *c)
 {
     return &c->port->server->loop;
+}
+
+enum {
+    READS_PER_S = 10,          /* of a connection with a read-rate */
+    SLOW_RECEIVE_BUFFER = 4096 /* so that the kernel does not read ahead for it */
+};
+
+static size_t share_of(const struct connection *c)
+{
+    unsigned rate = c->port->listener->personality->read_rate;
+    if (rate == 0 || rate / READS_PER_S >= SERVER_RECV_MAX)
+        return SERVER_RECV_MAX;
+    return rate < READS_PER_S ? 1 : rate / READS_PER_S;
 }
 
 /* TLS over the scratch: one recv gives many records, one send takes them. */
@@ -23,7 +38,7 @@ static int bio_read(BIO *bio, char *out, int cap)
             BIO_set_retry_read(bio);
             return -1;
         }
-        ssize_t len = recv(c->watch.fd, server->cipher, SERVER_RECV_MAX, 0);
+        ssize_t len = recv(c->watch.fd, server->cipher, share_of(c), 0);
         if (len < 0 && (errno == EAGAIN || errno == EINTR))
             BIO_set_retry_read(bio);
         if (len <= 0)
@@ -132,12 +147,17 @@ static bool send_replies(struct connection *c, struct bytes replies)
 static bool answer(struct connection *c)
 {
     struct buffer *out = &c->port->server->out;
-    unsigned delay_ms = c->port->listener->personality->delay_ms;
+    unsigned pause_ms = c->session.hold_ms;
+    unsigned delay_ms = c->port->listener->personality->delay_ms + pause_ms;
     bool open = true;
+    c->split_ms = c->session.split_ms;
+    c->session.hold_ms = c->session.split_ms = 0;
+    if (delay_ms < c->split_ms)
+        delay_ms = c->split_ms;
     if (out->overflow) {
         connection_close(c);
         open = false;
-    } else if (delay_ms && out->len) {
+    } else if (pause_ms || (delay_ms && out->len)) {
         buffer_append_bytes(&c->held, buffer_bytes(out));
         c->delaying = true;
         loop_arm(loop_of(c), &c->timer, delay_ms);
@@ -168,7 +188,7 @@ static enum fill fill_tls(struct connection *c, uint8_t *to, size_t cap, size_t 
 
 static enum fill fill_plain(struct connection *c, uint8_t *to, size_t *out_len)
 {
-    ssize_t num = recv(c->watch.fd, to, SERVER_RECV_MAX, 0);
+    ssize_t num = recv(c->watch.fd, to, share_of(c), 0);
     *out_len = num > 0 ? (size_t)num : 0;
     if (num > 0 || (num < 0 && (errno == EAGAIN || errno == EINTR)))
         return FILL_DRAINED; /* the rest, if any, makes the fd ready again */
@@ -193,6 +213,8 @@ static bool read_more(struct connection *c, enum fill *out_fill)
     struct bytes in = bytes_make(server->plain, left + len);
     size_t used = session_input(&c->session, in, &server->out);
     buffer_append_bytes(&c->leftover, bytes_from(in, used));
+    if (len && share_of(c) < SERVER_RECV_MAX && c->session.hold_ms == 0)
+        c->session.hold_ms = 1000 / READS_PER_S;
     if (c->session.want == SESSION_DROP) {
         buffer_clear(&server->out);
         connection_close(c);
@@ -235,7 +257,9 @@ static void settle(struct connection *c)
         loop_set_events(loop_of(c), &c->watch, c->unsent.len ? LOOP_WRITE : 0);
         return;
     }
-    if (c->closing || c->peer_closed)
+    if (c->session.want == SESSION_STALL)
+        loop_set_events(loop_of(c), &c->watch, 0);
+    else if (c->closing || c->peer_closed)
         connection_close(c);
     else
         loop_set_events(loop_of(c), &c->watch, LOOP_READ);
@@ -243,7 +267,8 @@ static void settle(struct connection *c)
 
 static bool may_read(const struct connection *c)
 {
-    return !c->unsent.len && !c->delaying && !c->closing && !c->peer_closed;
+    return !c->unsent.len && !c->delaying && !c->closing && !c->peer_closed &&
+           c->session.want != SESSION_STALL;
 }
 
 /* One turn of input. The scratch must be empty behind it, so it goes on until the share that was
@@ -262,14 +287,14 @@ static void take_input(struct connection *c)
         if (!read_more(c, &fill))
             return;
         c->peer_closed = fill == FILL_END;
-        if (c->session.want == SESSION_CLOSE)
+        if (c->session.want == SESSION_CLOSE || c->session.want == SESSION_RESET)
             c->closing = true;
         if (c->session.want == SESSION_TLS) {
             if (!c->delaying)
                 start_tls(c);
             break; /* the client speaks next, after our 220 */
         }
-        if (fill != FILL_MORE || c->closing)
+        if (fill != FILL_MORE || c->closing || c->session.want == SESSION_STALL)
             break;
     }
     settle(c);
@@ -294,21 +319,35 @@ static void on_ready(struct loop_fd *watch, unsigned events)
         connection_close(c);
 }
 
+/* What was held back, or of a reply that is split its next octet. */
+static void release(struct connection *c, int64_t now_ms)
+{
+    if (c->split_ms && c->held.len > 1) {
+        uint8_t octet = *c->held.at;
+        buffer_consume(&c->held, 1);
+        timer_arm(&loop_of(c)->timers, &c->timer, now_ms + c->split_ms);
+        if (send_replies(c, bytes_make(&octet, 1)))
+            settle(c);
+        return;
+    }
+    struct buffer held = c->held;
+    buffer_init(&c->held, SERVER_OUT_MAX);
+    c->delaying = false;
+    timer_arm(&loop_of(c)->timers, &c->timer, now_ms + c->port->server->sink->timeout_ms);
+    bool open = send_replies(c, buffer_bytes(&held));
+    buffer_fini(&held);
+    if (open && c->session.want == SESSION_TLS)
+        start_tls(c);
+    if (open)
+        settle(c);
+}
+
 static void on_timer(struct timer *timer, int64_t now_ms)
 {
     struct connection *c = container_of(timer, struct connection, timer);
     int64_t timeout_ms = c->port->server->sink->timeout_ms;
     if (c->delaying) {
-        struct buffer held = c->held;
-        buffer_init(&c->held, SERVER_OUT_MAX);
-        c->delaying = false;
-        timer_arm(&loop_of(c)->timers, timer, now_ms + timeout_ms);
-        bool open = send_replies(c, buffer_bytes(&held));
-        buffer_fini(&held);
-        if (open && c->session.want == SESSION_TLS)
-            start_tls(c);
-        if (open)
-            settle(c);
+        release(c, now_ms);
         return;
     }
     /* Input does not move the timer, which would cost at each read; it looks back instead. */
@@ -316,6 +355,25 @@ static void on_timer(struct timer *timer, int64_t now_ms)
         connection_close(c);
     else
         timer_arm(&loop_of(c)->timers, timer, c->last_input_ms + timeout_ms);
+}
+
+static void set_up_socket(const struct connection *c, int fd)
+{
+    const struct personality *p = c->port->listener->personality;
+    int on = 1, size = SLOW_RECEIVE_BUFFER;
+    if (p->faults.num) /* split replies must not be joined again */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (p->read_rate)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+}
+
+/* A banner may be the end of it already. */
+static void greet(struct connection *c)
+{
+    session_greet(&c->session, &c->port->server->out);
+    c->closing = c->session.want == SESSION_CLOSE || c->session.want == SESSION_RESET;
+    if (answer(c))
+        settle(c);
 }
 
 void connection_open(struct server_port *port, int fd, const struct sockaddr_storage *peer)
@@ -338,6 +396,8 @@ void connection_open(struct server_port *port, int fd, const struct sockaddr_sto
         c->next->prev = c;
     server->first = c;
     counters_add(port->counters, COUNT_CONNECTIONS, 1);
+    atomic_fetch_add(&port->listener->open_connections, 1);
+    set_up_socket(c, fd);
     if (!loop_watch(&server->loop, &c->watch, fd, LOOP_READ)) {
         c->watch.fd = -1;
         close(fd);
@@ -348,9 +408,7 @@ void connection_open(struct server_port *port, int fd, const struct sockaddr_sto
         start_tls(c);
         return;
     }
-    session_greet(&c->session, &server->out);
-    if (answer(c))
-        settle(c);
+    greet(c);
 }
 
 static void free_connection(struct loop_garbage *garbage)
@@ -368,7 +426,8 @@ static void free_connection(struct loop_garbage *garbage)
 static void say_goodbye(struct connection *c)
 {
     struct buffer *sealed = &c->port->server->sealed;
-    if (c->ssl && !c->handshaking && c->closing && !c->unsent.len) {
+    if (c->ssl && !c->handshaking && c->closing && !c->unsent.len &&
+        c->session.want != SESSION_RESET) {
         SSL_shutdown(c->ssl);
         tls_error();
         if (sealed->len)
@@ -381,7 +440,11 @@ void connection_close(struct connection *c)
 {
     struct server *server = c->port->server;
     int fd = c->watch.fd;
+    atomic_fetch_sub(&c->port->listener->open_connections, 1);
     if (fd >= 0) {
+        const struct linger at_once = {.l_onoff = 1};
+        if (c->session.want == SESSION_RESET)
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
         say_goodbye(c);
         loop_unwatch(&server->loop, &c->watch);
         close(fd);

@@ -19,6 +19,7 @@ struct connection {
     bool peer_closed;              /* no more input */
     bool recv_done;                /* this turn's share was taken from the socket */
     bool delaying;                 /* `held` waits for the timer */
+    unsigned split_ms;             /* `held` leaves octet by octet; 0: at once */
     size_t cipher_pos, cipher_len; /* of server->cipher; empty between turns */
     struct buffer leftover;        /* input that is not a whole line yet */
     struct buffer held;            /* replies that the personality delays */

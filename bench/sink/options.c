@@ -55,6 +55,27 @@ static const char help[] =
     "  close-after-dot=N  accept and count, but answer the first N final dots by closing\n"
     "  final=CODE         554 (5xx) or 451 (4xx) to every final dot\n"
     "  delay=MS           before each flight of replies\n"
+    "  connections=N      at once; 421 instead of a banner to more\n"
+    "  read-rate=N        read no more than N octets a second of a connection\n"
+    "  fault=STAGE:ACTION[:CONDITION]...   as below; may be given several times\n"
+    "  script=FILE        such faults, one a line with blanks instead of \":\"; # is a comment\n"
+    "\n"
+    "Faults. The first one of a listener that fits and is due happens, once what it disturbs has\n"
+    "taken effect: with final:close a message is accepted and counted, and its 250 is lost.\n"
+    "  STAGE      banner, ehlo, starttls, mail, rcpt, data, content (its first octets arrived),\n"
+    "             final (the reply to the final dot)\n"
+    "  ACTION     delay=MS       before the flight of replies that it is in\n"
+    "             stall          say and read nothing any more; the connection stays\n"
+    "             close, reset   instead of the reply; reset is a TCP one\n"
+    "             split[=MS]     this flight octet by octet, MS (1) between them\n"
+    "             garbage[=N]    N (64) octets above 0x7f and CRLF instead of the reply\n"
+    "             reply=CODE     4xx or 5xx, and nothing takes effect; 421 also closes\n"
+    "             inject         the reply and in the same flight \"250 2.0.0 Injected\": behind\n"
+    "                            STARTTLS that is plaintext for the client to fall for\n"
+    "  CONDITION  for=ADDRESS|@DOMAIN   the sender's (mail), the recipient's (rcpt), that of any\n"
+    "                            accepted recipient (data, content, final)\n"
+    "             times=N        only so often on this listener\n"
+    "             after=N        not the first N times\n"
     "\n"
     "A kept message begins with X-Sink-Listener, X-Sink-Helo, X-Sink-Mail-From,\n"
     "X-Sink-Mail-Parameters (if any), X-Sink-Rcpt-To (one line each), X-Sink-Rcpt-Parameters\n"
@@ -79,7 +100,9 @@ static const char help[] =
     "                        there is none, same Message-ID\n"
     "  deferred, rejected    recipients, at RCPT or at the final dot\n"
     "  unanswered            final dots answered by closing; their messages are counted too\n"
-    "  bad_commands, pipelining_violations\n";
+    "  bad_commands, pipelining_violations\n"
+    "  faults                that happened\n"
+    "  turned_away           connections over the limit\n";
 
 enum {
     OPT_LISTEN = 1,

@@ -44,10 +44,14 @@ static const struct option {
     {"close-after-dot", OPTION_NUMBER, offsetof(struct personality, close_after_dot), NUMBER_MAX},
     {"final", OPTION_NUMBER, offsetof(struct personality, final_code), 599},
     {"delay", OPTION_NUMBER, offsetof(struct personality, delay_ms), 3600 * 1000},
+    {"connections", OPTION_NUMBER, offsetof(struct personality, connections), NUMBER_MAX},
+    {"read-rate", OPTION_NUMBER, offsetof(struct personality, read_rate), NUMBER_MAX},
     {"tls", OPTION_OTHER, 0, 0},
     {"ticket-reissue", OPTION_OTHER, 0, 0},
     {"reject", OPTION_OTHER, 0, 0},
     {"defer", OPTION_OTHER, 0, 0},
+    {"fault", OPTION_OTHER, 0, 0},
+    {"script", OPTION_OTHER, 0, 0},
 };
 enum { NUM_OPTIONS = sizeof options / sizeof *options };
 
@@ -112,12 +116,16 @@ static bool add_rule(struct personality *p, bool reject, const char *pattern)
     return true;
 }
 
-static bool apply_other(struct personality *p, const char *name, const char *value)
+static bool apply_other(struct personality *p, const char *name, char *value)
 {
     if (strcmp(name, "tls") == 0)
         return parse_tls(p, value);
     if (strcmp(name, "reject") == 0 || strcmp(name, "defer") == 0)
         return add_rule(p, *name == 'r', value);
+    if (strcmp(name, "fault") == 0)
+        return faults_add(&p->faults, value, ":");
+    if (strcmp(name, "script") == 0)
+        return faults_load(&p->faults, value);
     p->no_ticket_reissue = strcmp(value, "no") == 0;
     return p->no_ticket_reissue || strcmp(value, "yes") == 0;
 }
@@ -129,7 +137,7 @@ static bool is_name(const char *text)
     return len > 0 && len <= 63 && text[len] == '\0';
 }
 
-static bool apply(struct personality *p, const struct option *option, const char *value)
+static bool apply(struct personality *p, const struct option *option, char *value)
 {
     void *to = (char *)p + option->offset;
     uint64_t number = 0;
@@ -218,25 +226,17 @@ void personality_fini(struct personality *p)
     for (size_t i = 0; i < p->num_rules; i++)
         free(p->rules[i].pattern);
     free(p->rules);
+    faults_fini(&p->faults);
     free(p->ticket_key);
     free(p->name);
     *p = (struct personality){0};
-}
-
-static bool rule_matches(const char *pattern, struct bytes address)
-{
-    struct bytes wanted = bytes_of(pattern);
-    if (*pattern != '@')
-        return bytes_equal_nocase(wanted, address);
-    return address.len >= wanted.len &&
-           bytes_equal_nocase(wanted, bytes_from(address, address.len - wanted.len));
 }
 
 const struct personality_rule *personality_rule_for(const struct personality *p,
                                                     struct bytes address)
 {
     for (size_t i = 0; i < p->num_rules; i++) {
-        if (rule_matches(p->rules[i].pattern, address))
+        if (fault_pattern_fits(p->rules[i].pattern, address))
             return &p->rules[i];
     }
     return NULL;

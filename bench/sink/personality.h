@@ -5,7 +5,7 @@
 #ifndef SLUICE_BENCH_SINK_PERSONALITY_H
 #define SLUICE_BENCH_SINK_PERSONALITY_H
 
-#include "base/bytes.h"
+#include "bench/sink/fault.h"
 
 #include <sys/socket.h>
 
@@ -49,6 +49,9 @@ struct personality {
     unsigned close_after_dot;    /* first final dots that are answered by closing */
     unsigned final_code;         /* reply to every final dot; 0: 250 */
     unsigned delay_ms;           /* before each flight of replies */
+    unsigned connections;        /* at once, 421 to more; 0: any number */
+    unsigned read_rate; /* octets a second that are read of a connection; 0: all there is */
+    struct faults faults;
     struct personality_rule *rules; /* owned */
     size_t num_rules;
 };

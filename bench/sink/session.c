@@ -28,7 +28,22 @@ void session_fini(struct session *session)
 void session_greet(struct session *session, struct buffer *out)
 {
     const struct personality *p = session->listener->personality;
-    buffer_printf(out, "220 %s %s sluice-sink\r\n", p->name, p->lmtp ? "LMTP" : "ESMTP");
+    unsigned open = atomic_load(&session->listener->open_connections);
+    session->out = out;
+    if (p->connections && open > p->connections) {
+        counters_add(session->counters, COUNT_TURNED_AWAY, 1);
+        session_reply(session, "421 4.7.0 Too many connections\r\n");
+        session->want = SESSION_CLOSE;
+    } else {
+        const struct fault *fault = session_fault_at(session, FAULT_BANNER, bytes_of(""));
+        const char *line = session_fault_reply(session, fault);
+        if (line)
+            session_reply(session, line);
+        else
+            buffer_printf(out, "220 %s %s sluice-sink\r\n", p->name, p->lmtp ? "LMTP" : "ESMTP");
+        session_fault_apply(session, fault, 0);
+    }
+    session->out = NULL;
 }
 
 void session_tls_started(struct session *session, bool resumed, const char *version,
@@ -103,7 +118,7 @@ static size_t step_data(struct session *session, struct bytes in)
         session_content(session, bytes_first(in, len));
         session->at_line_start = false;
     }
-    if (!end)
+    if (!end || session->want != SESSION_READ)
         return len;
     session_content_end(session);
     return len + 3;
@@ -130,7 +145,7 @@ static size_t step_chunk(struct session *session, struct bytes in)
     if (!session->chunk_refused)
         session_content(session, bytes_first(in, len));
     session->chunk_left -= len;
-    if (session->chunk_left == 0)
+    if (session->chunk_left == 0 && session->want == SESSION_READ)
         session_chunk_end(session);
     return len;
 }

@@ -22,6 +22,8 @@ enum session_want {
     SESSION_READ,  /* more input */
     SESSION_TLS,   /* send the replies, then shake hands, then session_tls_started() */
     SESSION_CLOSE, /* send the replies, then close */
+    SESSION_RESET, /* the same, so that the peer sees a reset */
+    SESSION_STALL, /* send the replies, then read and say nothing any more */
     SESSION_DROP   /* close at once, replies unsent */
 };
 
@@ -72,6 +74,10 @@ struct session {
     uint64_t chunk_left;
     bool chunk_last;
     bool chunk_refused; /* eaten and thrown away (RFC 3030 2) */
+    unsigned
+        hold_ms; /* of a fault: the caller keeps back the replies of this flight, then clears it */
+    unsigned split_ms; /* the same: octet by octet, with so much between them */
+    char fault_line[64];
     struct session_id_scan id;
     struct store_file file;
     struct buffer unreplied; /* numbers in the ledger of dots whose reply was not sent yet */

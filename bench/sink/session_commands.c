@@ -397,12 +397,38 @@ static void on_quit(struct session *session, struct bytes argument)
 static const struct command {
     const char *name;
     void (*run)(struct session *session, struct bytes argument);
+    enum fault_stage stage;
 } commands[] = {
-    {"MAIL", on_mail}, {"RCPT", on_rcpt},         {"DATA", on_data}, {"BDAT", on_bdat},
-    {"EHLO", on_ehlo}, {"STARTTLS", on_starttls}, {"LHLO", on_lhlo}, {"HELO", on_helo},
-    {"RSET", on_rset}, {"NOOP", on_noop},         {"QUIT", on_quit}, {"VRFY", on_vrfy},
-    {"HELP", on_help},
+    {"MAIL", on_mail, FAULT_MAIL},    {"RCPT", on_rcpt, FAULT_RCPT},
+    {"DATA", on_data, FAULT_DATA},    {"BDAT", on_bdat, FAULT_NOWHERE},
+    {"EHLO", on_ehlo, FAULT_EHLO},    {"STARTTLS", on_starttls, FAULT_STARTTLS},
+    {"LHLO", on_lhlo, FAULT_EHLO},    {"HELO", on_helo, FAULT_EHLO},
+    {"RSET", on_rset, FAULT_NOWHERE}, {"NOOP", on_noop, FAULT_NOWHERE},
+    {"QUIT", on_quit, FAULT_NOWHERE}, {"VRFY", on_vrfy, FAULT_NOWHERE},
+    {"HELP", on_help, FAULT_NOWHERE},
 };
+
+/* What a fault compares: the address of MAIL and RCPT, however badly written. */
+static struct bytes address_in(struct bytes argument)
+{
+    struct bytes path;
+    argument = bytes_from(argument, bytes_find(argument, '<'));
+    return take_path(&argument, &path) ? path : bytes_of("");
+}
+
+static void run(struct session *session, const struct command *command, struct bytes argument)
+{
+    const struct fault *fault = NULL;
+    size_t replies_at = session->out->len;
+    if (command->stage != FAULT_NOWHERE && session->listener->personality->faults.num)
+        fault = session_fault_at(session, command->stage, address_in(argument));
+    const char *line = session_fault_reply(session, fault);
+    if (line)
+        session_reply(session, line);
+    else
+        command->run(session, argument);
+    session_fault_apply(session, fault, replies_at);
+}
 
 void session_command(struct session *session, struct bytes line)
 {
@@ -418,7 +444,7 @@ void session_command(struct session *session, struct bytes line)
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (bytes_equal_nocase(word, bytes_of(commands[i].name))) {
-            commands[i].run(session, argument);
+            run(session, &commands[i], argument);
             return;
         }
     }

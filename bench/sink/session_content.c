@@ -112,6 +112,9 @@ static void scan_piece(struct session_id_scan *scan, struct bytes piece)
 void session_content(struct session *session, struct bytes piece)
 {
     uint64_t most = session->listener->personality->size;
+    if (session->content_len == 0 && session->listener->personality->faults.num)
+        session_fault_apply(session, session_fault_at(session, FAULT_CONTENT, bytes_of("")),
+                            session->out->len);
     session->content_len += piece.len;
     if (session->content_len > (most ? most : CONTENT_MAX)) {
         session->too_big = true;
@@ -159,9 +162,12 @@ static void count(struct session *session)
 }
 
 /* Accepted content is stored before the reply says so. */
-static const char *verdict(struct session *session)
+static const char *verdict(struct session *session, const struct fault *fault)
 {
+    const char *line = session_fault_reply(session, fault);
     unsigned code = session->listener->personality->final_code;
+    if (line)
+        return line;
     if (session->too_big)
         return "552 5.3.4 Message too big\r\n";
     if (code >= 500)
@@ -185,9 +191,8 @@ static bool takes_dropped_dot(struct listener *listener)
     return false;
 }
 
-static void write_dot(struct session *session, const char *line)
+static void write_dot(struct session *session, const char *line, bool drops)
 {
-    bool drops = session->want == SESSION_DROP;
     struct ledger_dot dot = {
         .code = drops ? 0
                       : (unsigned)(line[0] - '0') * 100 + (unsigned)(line[1] - '0') * 10 +
@@ -215,7 +220,10 @@ void session_content_end(struct session *session)
 {
     /* LMTP answers for each recipient (RFC 2033 4.2). */
     unsigned replies = session->listener->personality->lmtp ? session->num_recipients : 1;
-    const char *line = verdict(session);
+    const struct fault *fault = session_fault_at(session, FAULT_FINAL, bytes_of(""));
+    bool drops = session_fault_hides_reply(fault);
+    const char *line = verdict(session, fault);
+    size_t replies_at = session->out->len;
     for (unsigned i = 0; i < replies; i++)
         session_reply(session, line);
     if (*line == '4')
@@ -223,11 +231,14 @@ void session_content_end(struct session *session)
     else if (*line == '5')
         counters_add(session->counters, COUNT_REJECTED, session->num_recipients);
     else if (takes_dropped_dot(session->listener)) {
-        counters_add(session->counters, COUNT_UNANSWERED, 1);
+        drops = true;
         session->want = SESSION_DROP;
     }
+    if (drops)
+        counters_add(session->counters, COUNT_UNANSWERED, 1);
+    session_fault_apply(session, fault, replies_at);
     if (session->sink->ledger)
-        write_dot(session, line);
+        write_dot(session, line, drops);
     session->phase = PHASE_COMMAND;
     session_reset(session);
 }

@@ -20,6 +20,17 @@ void session_content_begin(struct session *session);
 void session_content(struct session *session, struct bytes piece);
 /* The whole content is there: accepts or refuses it and ends the transaction. */
 void session_content_end(struct session *session);
+/* The fault that is due at this stage, or NULL; it is counted as done. address: of MAIL and RCPT.
+ */
+const struct fault *session_fault_at(struct session *session, enum fault_stage stage,
+                                     struct bytes address);
+/* The line that a fault puts in the place of what would happen, or NULL. */
+const char *session_fault_reply(struct session *session, const struct fault *fault);
+/* Whether the client never sees the reply. */
+bool session_fault_hides_reply(const struct fault *fault);
+/* fault may be NULL. replies_at: length of the replies before those that it concerns. */
+void session_fault_apply(struct session *session, const struct fault *fault, size_t replies_at);
+
 /* A BDAT chunk is complete. */
 void session_chunk_end(struct session *session);
 

@@ -14,6 +14,8 @@ struct listener {
     struct tls_server *tls;                /* owned; NULL: no TLS */
     struct tally deferrals;                /* by recipient: for defer-first */
     _Atomic unsigned dots_to_drop;         /* final dots still to be answered by closing */
+    _Atomic unsigned open_connections;
+    _Atomic unsigned faults_due[FAULTS_MAX]; /* how often, by the personality's order */
 };
 
 struct sink {

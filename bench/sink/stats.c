@@ -21,6 +21,8 @@ static const char *const names[COUNT_NUM] = {
     "unanswered",
     "bad_commands",
     "pipelining_violations",
+    "faults",
+    "turned_away",
 };
 
 void stats_sum_add(struct stats_sum *sum, const struct counters *counters)

@@ -452,6 +452,185 @@ def test_delay_holds_replies_back(start):
     assert time.monotonic() - began >= 0.6  # banner, STARTTLS, EHLO, NOOP at least
 
 
+def greeted(sink, number=0):
+    raw = sink.raw(number)
+    assert raw.code() == 220
+    assert raw.say(b"EHLO c.test") == 250
+    return raw
+
+
+def ends(raw):
+    """What still comes, and how it ends."""
+    rest = b""
+    try:
+        while data := raw.file.read1(65536):
+            rest += data
+    except ConnectionResetError:
+        return rest, "reset"
+    return rest, "closed"
+
+
+# What is said up to a stage; the last command is the one that the stage is about.
+UP_TO = {"ehlo": [b"EHLO c.test"], "starttls": [b"EHLO c.test", b"STARTTLS"],
+         "mail": [b"EHLO c.test", b"MAIL FROM:<a@x.test>"]}
+UP_TO["rcpt"] = [*UP_TO["mail"], b"RCPT TO:<b@y.test>"]
+UP_TO["data"] = [*UP_TO["rcpt"], b"DATA"]
+UP_TO["final"] = [*UP_TO["data"], b"Subject: x\r\n\r\nbody\r\n."]
+
+
+def at_stage(sink, stage):
+    """All replies before it read, its own command sent."""
+    raw = sink.raw()
+    if stage == "banner":
+        return raw
+    raw.code()
+    *before, last = UP_TO[stage]
+    for command in before:
+        assert raw.say(command) in (250, 354), command
+    raw.send(last + b"\r\n")
+    return raw
+
+
+STAGES = ["banner", *UP_TO]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("action", ["close", "reset"])
+def test_a_fault_ends_the_connection_at_each_stage(start, stage, action):
+    sink = start(f"127.0.0.1:0,fault={stage}:{action}")
+    try:
+        seen = ends(at_stage(sink, stage))
+    except ConnectionResetError:  # at the banner it may come before connect() returns
+        seen = b"", "reset"
+    assert seen == (b"", "closed" if action == "close" else "reset")
+    total = sink.total()
+    assert total["faults"] == 1
+    # The lost 250: accepted and counted all the same.
+    assert (total["messages"], total["unanswered"]) == ((1, 1) if stage == "final" else (0, 0))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fault_replies_at_each_stage_and_nothing_takes_effect(start, stage):
+    sink = start(f"127.0.0.1:0,fault={stage}:reply=451:times=1,fault={stage}:reply=421")
+    raw = at_stage(sink, stage)
+    assert raw.code() == 451
+    assert ends(at_stage(sink, stage)) == (b"421 4.3.0 Fault by personality\r\n", "closed")
+    assert sink.total()["messages"] == 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fault_says_garbage_at_each_stage(start, stage):
+    sink = start(f"127.0.0.1:0,fault={stage}:garbage=3")
+    assert at_stage(sink, stage).file.read(5) == b"\x80\x81\x82\r\n"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fault_splits_a_reply_at_each_stage(start, stage):
+    sink = start(f"127.0.0.1:0,fault={stage}:split=2")
+    raw = at_stage(sink, stage)
+    pieces = [raw.sock.recv(4096)]
+    while b"\r\n" not in pieces[-1]:
+        pieces.append(raw.sock.recv(4096))
+        assert pieces[-1]
+        if pieces[-1] == b"\n":
+            break
+    assert len(pieces) > 5 and b"".join(pieces)[:1] in b"23"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_fault_delays_a_reply_at_each_stage(start, stage):
+    sink = start(f"127.0.0.1:0,fault={stage}:delay=200")
+    began = time.monotonic()
+    assert at_stage(sink, stage).code() in (220, 250, 354)
+    assert time.monotonic() - began >= 0.2
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "content"])
+def test_a_fault_stalls_at_each_stage(start, stage):
+    sink = start(f"127.0.0.1:0,fault={stage}:stall", extra=["--timeout", "1"])
+    raw = at_stage(sink, "final" if stage == "content" else stage)
+    assert ends(raw)[0] == b""  # and the sink's own patience ends it
+    assert sink.total()["messages"] == (1 if stage == "final" else 0)
+
+
+@pytest.mark.parametrize("action", ["close", "reset"])
+def test_a_fault_ends_the_connection_in_the_middle_of_content(start, action):
+    sink = start(f"127.0.0.1:0,fault=content:{action}")
+    assert ends(at_stage(sink, "final"))[0] == b""
+    assert sink.total()["messages"] == 0
+
+
+def test_what_is_injected_behind_starttls_is_plaintext(start):
+    sink = start("127.0.0.1:0,fault=starttls:inject")
+    raw = greeted(sink)
+    raw.send(b"STARTTLS\r\n")
+    assert (raw.code(), raw.code()) == (220, 250)
+
+
+def test_a_fault_concerns_those_it_is_for_and_so_often(start):
+    sink = start("127.0.0.1:0,fault=rcpt:reply=550:for=@no.test,fault=rcpt:reply=452:after=1:times=2",
+                 "127.0.0.1:0")
+    raw = greeted(sink)
+    raw.say(b"MAIL FROM:<a@x.test>")
+    codes = [raw.say(b"RCPT TO:<u@" + domain + b".test>") for domain in (b"a", b"no", b"b", b"c", b"no", b"d")]
+    assert codes == [250, 550, 452, 452, 550, 250]
+    other = greeted(sink, 1)
+    other.say(b"MAIL FROM:<a@x.test>")
+    assert other.say(b"RCPT TO:<u@no.test>") == 250
+
+
+def test_earlier_replies_of_a_flight_leave_before_the_fault(start):
+    sink = start("127.0.0.1:0,fault=rcpt:close:for=bad@y.test")
+    raw = greeted(sink)
+    raw.send(b"MAIL FROM:<a@x.test>\r\nRCPT TO:<good@y.test>\r\nRCPT TO:<bad@y.test>\r\nDATA\r\n")
+    assert ends(raw) == (b"250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n", "closed")
+
+
+def test_a_script_has_a_fault_a_line(start, tmp_path):
+    script = tmp_path / "faults"
+    script.write_text("# greylisting\nrcpt reply=450 times=1\n\nfinal close for=@lost.test # a lost 250\n")
+    sink = start(f"127.0.0.1:0,script={script}", extra=["--ledger", tmp_path / "ledger"])
+    raw = greeted(sink)
+    raw.say(b"MAIL FROM:<a@x.test>")
+    assert [raw.say(b"RCPT TO:<u@lost.test>") for _ in range(2)] == [450, 250]
+    assert raw.say(b"DATA") == 354
+    raw.send(MESSAGE.encode() + b".\r\n")
+    assert ends(raw) == (b"", "closed")
+    assert (tmp_path / "ledger").read_text() == "dot 1 0 1 u@lost.test\n"
+
+
+def test_no_more_connections_than_the_limit(start):
+    sink = start("127.0.0.1:0,connections=2")
+    first, second = greeted(sink), greeted(sink)
+    third = sink.raw()
+    assert (third.code(), third.reply()) == (421, None)
+    first.say(b"QUIT")
+    wait_for(lambda: sink.raw().code() == 220)
+    assert second.say(b"NOOP") == 250 and sink.total()["turned_away"] >= 1
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_slow_reading_takes_its_time_and_loses_nothing(start, tls):
+    sink = start("127.0.0.1:0,read-rate=200000")
+    began = time.monotonic()
+    with sink.client(tls=tls) as smtp:
+        smtp.sendmail("a@x.test", ["b@y.test"], "Subject: x\r\n\r\n" + ("x" * 98 + "\r\n") * 1000)
+    assert time.monotonic() - began >= 0.4  # of 100,000 octets, at 20,000 a tenth of a second
+    assert head_and_content(sink.mails()[0])[1].endswith(b"x\r\n") and len(sink.mails()[0]) > 100000
+
+
+@pytest.mark.parametrize("fault", [
+    "banner", "nowhere:close", "rcpt:what", "rcpt:delay", "rcpt:close=3", "rcpt:reply=250", "rcpt:close:times=0",
+    "ehlo:close:for=@x.test", "content:reply=451", "rcpt:close:for=nobody", "rcpt:close:what=1"])
+def test_bad_faults_are_refused(fault, tmp_path):
+    script = tmp_path / "script"
+    script.write_text(fault.replace(":", " ") + "\n")
+    for option in (f"fault={fault}", f"script={script}", "script=/nonexistent"):
+        done = subprocess.run([program("sluice-sink"), "--listen", f"127.0.0.1:0,{option}"], capture_output=True,
+                              text=True, timeout=20)
+        assert done.returncode == 64 and "sluice-sink: " in done.stderr
+
+
 def test_many_bad_commands_end_the_connection(start):
     sink = start("127.0.0.1:0")
     raw = sink.raw()
