@@ -84,12 +84,13 @@ class Postfix(peer.Peer):
         (etc / "master.cf").write_text(SERVICES + services)
         for database in (self.root / "var/lib/postfix").glob("smtp_scache*"):
             database.unlink()
-        self.run("postfix", "check")  # makes what is missing in a new queue
         # The program behind `postfix start`, without the shell scripts in front of it.
         return self.in_root("/usr/lib/postfix/sbin/master", "-d")
 
     def intake_command(self, job):
-        return self._configure(job, INTAKE)
+        command = self._configure(job, INTAKE)
+        self.run("postfix", "check")  # makes what is missing in a new queue; takes seconds, so only here
+        return command
 
     def sending_command(self, job):
         return self._configure(job, SENDING)
