@@ -55,8 +55,18 @@ void mailbox_fini(struct mailbox *mailbox)
 
 void mailbox_post(struct mailbox *mailbox, struct mailbox_item *item)
 {
+    mailbox_put(mailbox, item);
+    mailbox_wake(mailbox);
+}
+
+void mailbox_put(struct mailbox *mailbox, struct mailbox_item *item)
+{
     TSAN_RELEASE(mailbox);
     ck_stack_push_mpmc(&mailbox->stack, &item->link);
+}
+
+void mailbox_wake(struct mailbox *mailbox)
+{
     if (!atomic_exchange(&mailbox->signalled, true)) {
         int rc = eventfd_write(mailbox->watch.fd, 1);
         CHECK(rc == 0);

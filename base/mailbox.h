@@ -37,6 +37,11 @@ bool mailbox_init(struct mailbox *mailbox, struct loop *loop,
 /* Items left in it are not freed; the receiver drains first (mailbox_drain). */
 void mailbox_fini(struct mailbox *mailbox);
 void mailbox_post(struct mailbox *mailbox, struct mailbox_item *item);
+/* For a sender of many: items without the wake-up, then one wake-up for all of them. Woken by the
+ * first, the receiver would run beside the sender and go to sleep after each. An item that was put
+ * may be taken before the wake-up, and is only sure to be taken after it. */
+void mailbox_put(struct mailbox *mailbox, struct mailbox_item *item);
+void mailbox_wake(struct mailbox *mailbox);
 /* Receiver only: until the next mailbox_drain() no post wakes the loop. For a receiver that drains
  * by a timer which is armed already, so that a wake-up would only make it gather one item. */
 void mailbox_mute(struct mailbox *mailbox);

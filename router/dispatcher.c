@@ -82,7 +82,8 @@ static void on_due(struct timer *timer, int64_t now_ms)
         dispatcher->num_parked -= waiting->is_parked;
         dispatcher->num_loads++;
         waiting->item.kind = PICKUP_LOAD;
-        mailbox_post(dispatcher->services.pickup, &waiting->item);
+        mailbox_put(dispatcher->services.pickup, &waiting->item);
+        dispatcher->pickup_waits = true;
     }
     arm_due(dispatcher);
 }
@@ -256,6 +257,15 @@ static void on_batch_end(void *ctx)
         arm_due(dispatcher);
 }
 
+static void wake_pickup(struct loop *loop, void *ctx)
+{
+    (void)loop;
+    struct dispatcher *dispatcher = ctx;
+    if (dispatcher->pickup_waits)
+        mailbox_wake(dispatcher->services.pickup);
+    dispatcher->pickup_waits = false;
+}
+
 static void on_sweep(struct timer *timer, int64_t now_ms)
 {
     struct dispatcher *dispatcher = container_of(timer, struct dispatcher, sweep_timer);
@@ -314,6 +324,8 @@ bool dispatcher_init(struct dispatcher *dispatcher, const struct dispatcher_serv
         return false;
     }
     dispatcher->mailbox.on_batch_end = on_batch_end;
+    dispatcher->loop.before_sleep = wake_pickup;
+    dispatcher->loop.before_sleep_ctx = dispatcher;
     timer_init(&dispatcher->due_timer, on_due);
     timer_init(&dispatcher->sweep_timer, on_sweep);
     timer_init(&dispatcher->grace_timer, on_grace_over);

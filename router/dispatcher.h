@@ -91,6 +91,7 @@ struct dispatcher {
     struct operator_wait *waits; /* operations whose end somebody awaits */
     struct timer operator_timer; /* looks again for those that could not be found */
     struct buffer log_lines;
+    bool pickup_waits; /* something was put for it since it was woken */
     bool stopping;
     bool done; /* ended by itself (drain) */
 };

@@ -297,7 +297,8 @@ static void free_message(struct dispatcher *dispatcher, struct message *message,
 {
     unlink_loaded(dispatcher, message);
     message->item.kind = kind;
-    mailbox_post(dispatcher->services.pickup, &message->item);
+    mailbox_put(dispatcher->services.pickup, &message->item);
+    dispatcher->pickup_waits = true;
     dispatcher_check_done(dispatcher);
 }
 

@@ -273,6 +273,8 @@ static bool is_finished(struct journal_thread *thread, struct message *message)
 static void hand_back_messages(struct journal_thread *thread)
 {
     struct message *message = thread->first_message;
+    if (!message)
+        return;
     thread->first_message = thread->last_message = NULL;
     for (struct message *m = message; m; m = m->next)
         if (m->recorded)
@@ -281,22 +283,26 @@ static void hand_back_messages(struct journal_thread *thread)
     while (message) {
         struct message *next = message->next;
         if (is_finished(thread, message))
-            mailbox_post(thread->services.dispatcher, &message->item);
+            mailbox_put(thread->services.dispatcher, &message->item);
         else
             keep_message(thread, message);
         message = next;
     }
+    mailbox_wake(thread->services.dispatcher);
 }
 
 static void hand_back_deliveries(struct journal_thread *thread)
 {
     struct delivery *delivery = thread->first_delivery;
+    if (!delivery)
+        return;
     thread->first_delivery = thread->last_delivery = NULL;
     while (delivery) {
         struct delivery *next = delivery->next;
-        mailbox_post(thread->services.dispatcher, &delivery->item);
+        mailbox_put(thread->services.dispatcher, &delivery->item);
         delivery = next;
     }
+    mailbox_wake(thread->services.dispatcher);
 }
 
 static void hand_back_waits(struct journal_thread *thread, int error)

@@ -64,12 +64,15 @@ static void hand_over(struct pickup *pickup, struct message *message)
 static void post_loaded(struct pickup *pickup)
 {
     struct message *message = pickup->loaded_first;
+    if (!message)
+        return;
     pickup->loaded_first = pickup->loaded_last = NULL;
     while (message) {
         struct message *next = message->next;
-        mailbox_post(pickup->services.dispatcher, &message->item);
+        mailbox_put(pickup->services.dispatcher, &message->item);
         message = next;
     }
+    mailbox_wake(pickup->services.dispatcher);
 }
 
 static void settle_later(struct pickup *pickup, struct candidate *candidate, int64_t wait_ms)

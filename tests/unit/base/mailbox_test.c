@@ -102,6 +102,26 @@ static void a_muted_mailbox_wakes_nobody_until_it_is_drained(void **state)
     loop_fini(&loop);
 }
 
+static void what_is_put_waits_for_one_wake_up(void **state)
+{
+    (void)state;
+    struct loop loop;
+    struct mailbox mailbox;
+    struct mailbox_item items[2] = {{.kind = 0}};
+    unsigned num = 0;
+    assert_true(loop_init(&loop));
+    assert_true(mailbox_init(&mailbox, &loop, count_item, &num));
+    mailbox_put(&mailbox, &items[0]);
+    mailbox_put(&mailbox, &items[1]);
+    loop_turn(&loop, 0);
+    assert_int_equal(num, 0);
+    mailbox_wake(&mailbox);
+    loop_turn(&loop, 1000);
+    assert_int_equal(num, 2);
+    mailbox_fini(&mailbox);
+    loop_fini(&loop);
+}
+
 struct peer {
     struct loop_fd watch;
     struct loop_garbage garbage;
@@ -162,6 +182,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_arrives_once_and_in_its_producers_order),
         cmocka_unit_test(a_muted_mailbox_wakes_nobody_until_it_is_drained),
+        cmocka_unit_test(what_is_put_waits_for_one_wake_up),
         cmocka_unit_test(an_event_fetched_for_a_closed_fd_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
