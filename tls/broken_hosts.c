@@ -20,13 +20,25 @@ struct tls_broken_hosts {
     pthread_mutex_t mutex;
     struct digest_lru lru;          /* of struct broken_host; the newest failed last */
     struct broken_host *pool;       /* owned: lru.max of them, so that nothing is allocated later */
-    struct digest_lru_node *unused; /* those of pool that are free, linked by chain */
+    size_t num_touched;             /* those of pool that were ever used: the rest costs nothing */
+    struct digest_lru_node *unused; /* of those the ones that are free, linked by chain */
     int64_t lifetime_ms;
 };
 
 static void digest_of(const char *key, uint8_t out_digest[DIGEST_LEN]);
 static struct broken_host *find_locked(struct tls_broken_hosts *hosts, const uint8_t *digest,
                                        int64_t now_ms);
+static struct broken_host *take_unused_locked(struct tls_broken_hosts *hosts)
+{
+    struct digest_lru_node *node = hosts->unused;
+    if (!node) {
+        CHECK(hosts->num_touched < hosts->lru.max);
+        return &hosts->pool[hosts->num_touched++];
+    }
+    hosts->unused = node->chain;
+    return container_of(node, struct broken_host, node);
+}
+
 static struct broken_host *add_locked(struct tls_broken_hosts *hosts, const uint8_t *digest);
 static void forget_locked(struct tls_broken_hosts *hosts, struct digest_lru_node *node);
 
@@ -38,10 +50,6 @@ struct tls_broken_hosts *tls_broken_hosts_new(size_t max_entries, int64_t lifeti
     digest_lru_init(&hosts->lru, max_entries);
     hosts->lifetime_ms = lifetime_ms;
     hosts->pool = mem_zalloc(max_entries, sizeof *hosts->pool);
-    for (size_t i = max_entries; i-- > 0;) {
-        hosts->pool[i].node.chain = hosts->unused;
-        hosts->unused = &hosts->pool[i].node;
-    }
     return hosts;
 }
 
@@ -116,8 +124,7 @@ static struct broken_host *add_locked(struct tls_broken_hosts *hosts, const uint
 {
     if (digest_lru_is_full(&hosts->lru))
         forget_locked(hosts, hosts->lru.oldest);
-    struct broken_host *host = container_of(hosts->unused, struct broken_host, node);
-    hosts->unused = host->node.chain;
+    struct broken_host *host = take_unused_locked(hosts);
     memcpy(host->node.digest, digest, DIGEST_LEN);
     digest_lru_insert(&hosts->lru, &host->node);
     return host;
