@@ -17,6 +17,8 @@ enum { INTENT_ROOM_EIGHTHS = 6 };
  * any with one recipient, and some hundreds of recipients that share a reply. */
 enum { RECORD_ON_STACK_LEN = 8192 };
 
+enum { FAULT_AROUND_LEN = 64 * 1024 };
+
 /* A segment that is current after the count was raised cannot be unmapped before it is lowered:
  * the journal thread first makes another current and then waits for the count to be 0. Both sides
  * need the total order of sequentially consistent atomics. */
@@ -36,10 +38,20 @@ static void journal_leave(struct journal_segment *segment)
     atomic_fetch_sub(&segment->writers, 1);
 }
 
+/* A load maps the pages around it that are in memory (the kernel's "fault around", 16 of them), a
+ * store no more than its own: so whose record is the first in a stretch looks before it writes. */
+static void map_ahead(const struct journal_segment *segment, uint64_t offset, size_t len)
+{
+    uint64_t last = offset + len - 1;
+    if ((offset - 1) / FAULT_AROUND_LEN != last / FAULT_AROUND_LEN)
+        (void)*(const volatile uint8_t *)(segment->map + last);
+}
+
 static void store_record(struct journal_segment *segment, uint8_t *image, size_t len,
                          uint64_t offset)
 {
     uint8_t *at = segment->map + offset;
+    map_ahead(segment, offset, len);
     uint64_t mark = journal_record_seal(image, len, &segment->seed, offset);
     memcpy(at + sizeof mark, image + sizeof mark, len - sizeof mark);
     /* Last: a process killed before this leaves a hole, never half a record that looks whole. */
