@@ -147,9 +147,15 @@ bool content_is_unaltered(const struct content_class *class)
            !class->no_final_eol;
 }
 
+void content_drop_file(struct content *content)
+{
+    free((void *)(uintptr_t)content->file.at);
+    content->file = (struct bytes){0};
+}
+
 void content_fini(struct content *content)
 {
     free((void *)(uintptr_t)content->prefix.at);
-    free((void *)(uintptr_t)content->file.at);
+    content_drop_file(content);
     *content = (struct content){0};
 }

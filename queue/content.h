@@ -61,6 +61,8 @@ struct content_class content_scan_end(struct content_scan *scan, size_t prefix_l
 
 /* No rule but dot-stuffing alters a single octet: what the log calls "unaltered". */
 bool content_is_unaltered(const struct content_class *class);
+/* Its octets in memory, if there are any: from then on they are read from the file. */
+void content_drop_file(struct content *content);
 void content_fini(struct content *content);
 
 enum content_framing {

@@ -26,6 +26,15 @@ void delivery_free(struct delivery *delivery)
     free(delivery);
 }
 
+void delivery_drop_content(struct delivery *delivery)
+{
+    bool all_delivered = true;
+    for (uint32_t i = 0; i < delivery->num_recipients; i++)
+        all_delivered &= delivery->recipients[i].outcome.kind == OUTCOME_DELIVERED;
+    if (delivery->is_only && all_delivered)
+        content_drop_file(&delivery->message->content);
+}
+
 static bool record_with(const struct delivery *delivery, struct journal *journal, uint32_t *indexes,
                         struct outcome *outcomes)
 {

@@ -64,6 +64,7 @@ struct delivery {
     /* RFC 8689 5: a report is not lost for want of REQUIRETLS. No host had it, so in this attempt
      * TLS will do. */
     bool requiretls_waived;
+    bool is_only;  /* of its message in this attempt: nobody else sends from its content */
     bool recorded; /* journal thread: the outcomes are in the journal */
     struct delivery_trace trace;
     uint32_t num_recipients;
@@ -82,6 +83,10 @@ static inline bool delivery_requires_tls(const struct delivery *delivery)
     return delivery->message->envelope.require_tls && !delivery->requiretls_waived;
 }
 
+/* By the worker, after its end: octets of content that will not be sent again go back to the
+ * allocator while they are in the caches, and not two commits later. A report to the sender reads
+ * the file. */
+void delivery_drop_content(struct delivery *delivery);
 struct delivery *delivery_new(struct message *message, uint32_t num_recipients);
 void delivery_free(struct delivery *delivery);
 /* Stores its outcomes in the journal: a store that survives a crash of the process, any thread.

@@ -197,7 +197,7 @@ static void on_item(void *ctx, struct mailbox_item *item)
         struct message *message = container_of(item, struct message, item);
         dispatcher->num_loads -= message->was_waiting;
         dispatcher_start_message(dispatcher, message);
-        atomic_fetch_sub(site_pool_num_ahead(dispatcher->services.site_pool), 1);
+        site_pool_leave_ahead(dispatcher->services.site_pool, 1);
         break;
     }
     case DELIVERY_ATTEMPTED:

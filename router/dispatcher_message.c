@@ -95,10 +95,11 @@ static void name_last_host(struct delivery *delivery)
 }
 
 static void send_group(struct dispatcher *dispatcher, struct message *message,
-                       const uint32_t *indexes, uint32_t num)
+                       const uint32_t *indexes, uint32_t num, bool is_only)
 {
     struct delivery *delivery = delivery_new(message, num);
     struct outcome refused = {.kind = OUTCOME_NONE};
+    delivery->is_only = is_only;
     delivery->domain = domain_of(message, indexes[0]);
     delivery->attempt = 1;
     for (uint32_t i = 0; i < num; i++) {
@@ -176,7 +177,7 @@ void dispatcher_start_message(struct dispatcher *dispatcher, struct message *mes
         uint32_t to = from + 1;
         while (to < num && to - from < most && strcmp(domain_of(message, indexes[to]), domain) == 0)
             to++;
-        send_group(dispatcher, message, indexes + from, to - from);
+        send_group(dispatcher, message, indexes + from, to - from, to - from == num);
         from = to;
     }
     free(indexes);

@@ -8,8 +8,9 @@
  *
  * It reads ahead of the connections, but not far: beyond PICKUP_AHEAD deliveries that wait for one
  * it loads no faster than messages leave, or PICKUP_TRICKLE every PICKUP_TRICKLE_MS if that is
- * more, so that mail for a site with room is found behind mail for one without. What is read long
- * before it is sent costs fresh memory for each message; what goes round fits the caches.
+ * more, so that mail for a site with room is found behind mail for one without. When half of them
+ * are left it is woken. What is read long before it is sent costs fresh memory for each message;
+ * what goes round fits the caches.
  *
  * A claim says that a file in new/ is known: by inode, confirmed by identity, so that a rescan does
  * not load it twice and a new file that got the inode number of a removed one is new mail. */
@@ -37,7 +38,7 @@ enum pickup_item_kind {
     PICKUP_QUIET        /* pickup.quiet_item: nothing is loaded, wanted or to be found */
 };
 
-enum { PICKUP_AHEAD = 1024, PICKUP_TRICKLE = 100, PICKUP_TRICKLE_MS = 25 };
+enum { PICKUP_AHEAD = 256, PICKUP_TRICKLE = 100, PICKUP_TRICKLE_MS = 25 };
 
 enum { PICKUP_FOLDERS_MAX = 1024, PICKUP_CANDIDATES_MAX = 16384, PICKUP_CLAIM_BUCKETS = 65536 };
 

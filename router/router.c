@@ -204,6 +204,7 @@ static bool init_threads(struct router *router)
         .num_ahead = site_pool_num_ahead(router->site_pool),
         .drain = router->options->drain || router->options->until_empty,
     };
+    site_pool_set_loader(router->site_pool, &router->pickup->mailbox, PICKUP_AHEAD / 2);
     struct dispatcher_services dispatcher_services = {
         .config = config,
         .snapshot = router->first_snapshot,

@@ -17,6 +17,8 @@ struct site_pool {
     struct site *buckets[SITE_BUCKETS];
     size_t num;
     atomic_size_t num_ahead;
+    size_t low_water;
+    struct mailbox *loader; /* borrowed; NULL: nobody is woken */
 };
 
 static void forget_site(struct site_pool *pool, struct site *site);
@@ -51,6 +53,19 @@ void site_pool_set_worker(struct site_pool *pool, unsigned worker, struct mailbo
 atomic_size_t *site_pool_num_ahead(struct site_pool *pool)
 {
     return &pool->num_ahead;
+}
+
+void site_pool_set_loader(struct site_pool *pool, struct mailbox *loader, size_t low_water)
+{
+    pool->loader = loader;
+    pool->low_water = low_water;
+}
+
+void site_pool_leave_ahead(struct site_pool *pool, size_t num)
+{
+    size_t before = atomic_fetch_sub(&pool->num_ahead, num);
+    if (pool->loader && before > pool->low_water && before - num <= pool->low_water)
+        mailbox_wake(pool->loader);
 }
 
 static uint32_t random_bits(void)
@@ -267,19 +282,21 @@ struct delivery *site_pool_retire(struct site_pool *pool, const struct config_sn
 {
     struct delivery *all = NULL;
     struct delivery **end = &all;
+    size_t num_left = 0;
     for (size_t i = 0; i < SITE_BUCKETS; i++) {
         for (struct site *site = pool->buckets[i]; site; site = site->next_in_bucket) {
             if (config_has_settings(snapshot->config, site->settings->id))
                 continue;
             pthread_mutex_lock(&site->mutex);
             site->closing = true;
-            atomic_fetch_sub(&pool->num_ahead, site->backlog);
+            num_left += site->backlog;
             *end = site_take_all(site);
             pthread_mutex_unlock(&site->mutex);
             while (*end)
                 end = &(*end)->next;
         }
     }
+    site_pool_leave_ahead(pool, num_left);
     return all;
 }
 
@@ -287,17 +304,19 @@ struct delivery *site_pool_close(struct site_pool *pool)
 {
     struct delivery *all = NULL;
     struct delivery **end = &all;
+    size_t num_left = 0;
     for (size_t i = 0; i < SITE_BUCKETS; i++) {
         for (struct site *site = pool->buckets[i]; site; site = site->next_in_bucket) {
             pthread_mutex_lock(&site->mutex);
             site->closing = true;
-            atomic_fetch_sub(&pool->num_ahead, site->backlog);
+            num_left += site->backlog;
             *end = site_take_all(site);
             pthread_mutex_unlock(&site->mutex);
             while (*end)
                 end = &(*end)->next;
         }
     }
+    site_pool_leave_ahead(pool, num_left);
     return all;
 }
 
@@ -372,9 +391,8 @@ struct delivery *site_pool_take(struct site_pool *pool, struct site *site, enum 
         site->promised--;
     }
     struct delivery *delivery = site_take(site);
-    if (delivery)
-        atomic_fetch_sub(&pool->num_ahead, 1);
     pthread_mutex_unlock(&site->mutex);
+    site_pool_leave_ahead(pool, delivery != NULL);
     return delivery;
 }
 
@@ -486,10 +504,12 @@ struct delivery *site_pool_failed(struct site_pool *pool, struct site *site,
     uint32_t random = random_bits();
     pthread_mutex_lock(&site->mutex);
     struct delivery *backlog = NULL;
+    size_t num_left = 0;
     if (site_failed(site, failure, &site->snapshot->config->retry, random, now_ms)) {
-        atomic_fetch_sub(&pool->num_ahead, site->backlog);
+        num_left = site->backlog;
         backlog = site_take_all(site);
     }
     pthread_mutex_unlock(&site->mutex);
+    site_pool_leave_ahead(pool, num_left);
     return backlog;
 }

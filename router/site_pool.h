@@ -20,6 +20,9 @@ void site_pool_set_worker(struct site_pool *pool, unsigned worker, struct mailbo
 /* How far loading is ahead of the connections: messages on their way from pickup to the dispatcher,
  * which takes them off again, and deliveries in the sites' backlogs. Any thread. */
 atomic_size_t *site_pool_num_ahead(struct site_pool *pool);
+void site_pool_leave_ahead(struct site_pool *pool, size_t num);
+/* Whom to wake when no more than low_water are ahead; before the threads start. */
+void site_pool_set_loader(struct site_pool *pool, struct mailbox *loader, size_t low_water);
 
 /* Dispatcher. Never NULL; borrowed: lives at least while a delivery names it or a connection is
  * open. */

@@ -185,6 +185,7 @@ void worker_finish_delivery(struct worker *worker, struct delivery *delivery)
 {
     /* Here and not in the journal thread: between the reply and this store a crash leaves doubt. */
     delivery->recorded = delivery_record(delivery, worker->services->journal);
+    delivery_drop_content(delivery);
     commit_gate_stored(worker->services->commit_gate, worker->loop.now_ms);
     delivery->item.kind = DELIVERY_ATTEMPTED;
     mailbox_post(worker->services->journal_thread, &delivery->item);

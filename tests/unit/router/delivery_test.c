@@ -90,8 +90,34 @@ static void recording_allocates_nothing(void **state)
     assert_int_equal(system(command), 0);
 }
 
+static bool keeps_content(bool is_only, enum outcome_kind second)
+{
+    struct message message = {.id = 1};
+    struct delivery *delivery = make_delivery(&message, 2);
+    message.content.file = bytes_make(malloc(10), 10);
+    delivery->is_only = is_only;
+    delivery->recipients[1].outcome.kind = (uint8_t)second;
+    delivery_drop_content(delivery);
+    bool keeps = message.content.file.at != NULL;
+    delivery_free(delivery);
+    content_fini(&message.content);
+    return keeps;
+}
+
+static void content_is_kept_for_whoever_may_send_or_return_it(void **state)
+{
+    (void)state;
+    assert_false(keeps_content(true, OUTCOME_DELIVERED));
+    assert_true(keeps_content(false, OUTCOME_DELIVERED));
+    assert_true(keeps_content(true, OUTCOME_BOUNCED));
+    assert_true(keeps_content(true, OUTCOME_DEFERRED));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(recording_allocates_nothing)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recording_allocates_nothing),
+        cmocka_unit_test(content_is_kept_for_whoever_may_send_or_return_it),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
