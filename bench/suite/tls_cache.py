@@ -70,7 +70,8 @@ WORKLOAD = (
     ("rate", 50.0, 20.0, number(1e-6, 1e9, float), "new connections a second, to all of them"),
     ("burst", 4, 4, number(1, 10**6), "of these begin at the same time at a destination"),
     ("duration", 3600, 300, seconds, "of the time that is imagined, as 90s, 30m, 2h"),
-    ("mix", MIX, MIX, mix, "KIND=SHARE,... of the destinations, by what their servers do"),
+    ("mix", MIX, MIX, mix, "KIND=SHARE,... of the destinations, by what their servers do; "
+     "the default is an assumption, not a measurement"),
     ("tickets", 2, 2, number(1, 100), "that a server gives at a time, if several"),
     ("lifetime", 7200, 7200, seconds, "of a ticket, as the server says"),
     ("short-lifetime", 300, 60, seconds, "... of kind short"),
