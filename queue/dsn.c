@@ -143,8 +143,8 @@ static void put_original_recipient(struct composer *c, const struct dsn_recipien
     put_field(c, "; ", semicolon + 1);
 }
 
-/* RFC 3464 2.3.4 requires a status: without one from the peer, "other". An expired message keeps
- * the 4.x.x of what stood in its way (RFC 3463 2). */
+/* RFC 3464 2.3.4 requires a status: without one from the peer, "other". A failure may have the
+ * 4.x.x of what stood in its way (RFC 3463 2). */
 static void put_status(struct composer *c, const struct dsn_recipient *r)
 {
     const uint8_t *e = r->outcome->enhanced;
@@ -165,8 +165,10 @@ static void put_recipient_status(struct composer *c, const struct dsn_recipient 
     put_status(c, r);
     if (r->remote_mta[0])
         put_field(c, "Remote-MTA: dns; ", r->remote_mta);
-    if (r->outcome->code) {
-        buffer_append_str(c->out, "Diagnostic-Code: smtp; ");
+    if (r->outcome->text[0] || r->outcome->code) {
+        /* RFC 3464 2.3.6: a reply of SMTP, or words of our own under a name of our own. */
+        buffer_append_str(c->out, r->outcome->code ? "Diagnostic-Code: smtp; "
+                                                   : "Diagnostic-Code: x-sluice; ");
         dsn_put_reply(c, r->outcome);
         buffer_append_byte(c->out, '\n');
     }

@@ -118,14 +118,14 @@ static void a_rejected_recipient_is_reported_in_full(void **state)
     free(text);
 }
 
-static void without_a_reply_there_is_no_diagnostic_code(void **state)
+static void without_a_reply_the_diagnostic_code_is_our_own(void **state)
 {
     (void)state;
     struct outcome outcome = bounce(0, 0, 0, 0, "domain does not exist");
     struct dsn_recipient bob = failed("bob@nowhere.example", &outcome, "");
     struct dsn_request request = request_with(&bob, 1);
     char *text = compose(&request);
-    assert_null(strstr(text, "Diagnostic-Code"));
+    assert_non_null(strstr(text, "\nDiagnostic-Code: x-sluice; domain does not exist\n"));
     assert_null(strstr(text, "Remote-MTA"));
     assert_non_null(strstr(text, "\nStatus: 5.0.0\n"));
     assert_non_null(strstr(text, "\n    domain does not exist\n"));
@@ -407,7 +407,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rejected_recipient_is_reported_in_full),
         cmocka_unit_test(a_report_of_a_message_with_requiretls_asks_for_it),
-        cmocka_unit_test(without_a_reply_there_is_no_diagnostic_code),
+        cmocka_unit_test(without_a_reply_the_diagnostic_code_is_our_own),
         cmocka_unit_test(each_recipient_has_its_own_block),
         cmocka_unit_test(a_reply_cannot_add_lines),
         cmocka_unit_test(an_unsafe_sender_gets_none),
