@@ -33,6 +33,9 @@ enum recipient_status {
  */
 enum recipient_told { RECIPIENT_TOLD_DELAY = 1, RECIPIENT_TOLD_SUCCESS = 2 };
 
+/* Of one message: with the longest replies and host names its snapshot fits into a segment. */
+enum { JOURNAL_MESSAGE_RECIPIENTS_MAX = 30000 };
+
 enum { RECIPIENT_MX_MAX = 254 }; /* a host name's 253 octets, NUL */
 
 /* State of one recipient, by its index in the envelope. */

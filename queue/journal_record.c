@@ -139,6 +139,12 @@ static void append_payload(struct buffer *out, const struct journal_record *reco
         append_outcome_extension(out, record);
 }
 
+/* status, attempts, next, outcome; told, end of the attempt, hop, mx: as in journal_format.h. */
+_Static_assert((uint64_t)JOURNAL_MESSAGE_RECIPIENTS_MAX *(1 + 2 + 8 + 9 + OUTCOME_TEXT_MAX + 1 + 8 +
+                                                          1 + RECIPIENT_MX_MAX) <
+                   JOURNAL_SEGMENT_LEN - 4096 - SPOOL_PATH_MAX,
+               "a snapshot of a message fits into a segment");
+
 bool journal_record_encode(const struct journal_record *record, struct buffer *out)
 {
     static const uint8_t zeros[JOURNAL_ALIGN];

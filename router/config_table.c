@@ -2,6 +2,8 @@
  * It holds no code but the table: config_option.c stores and prints by it. */
 #include "router/config_table.h"
 
+#include "queue/journal.h"
+
 #define AT(member) offsetof(struct config, member), sizeof(((struct config *)0)->member)
 #define OF(member)                                                                                 \
     offsetof(struct destination_settings, member),                                                 \
@@ -44,7 +46,7 @@ const struct config_option config_options[] = {
      "Larger files go to bad/."},
     {"pickup", "max_header_size", OPTION_SIZE, AT(pickup.max_header_size), KIB(4), MIB(64), "1M", NULL,
      "Files whose header section is larger go to bad/."},
-    {"pickup", "max_recipients", OPTION_NUMBER, AT(pickup.max_recipients), 1, 1000000, "10000", NULL,
+    {"pickup", "max_recipients", OPTION_NUMBER, AT(pickup.max_recipients), 1, JOURNAL_MESSAGE_RECIPIENTS_MAX, "10000", NULL,
      "Files that name more recipients go to bad/."},
 
     {"queue", "durability", OPTION_CHOICE, AT(queue.durability), 0, 0, "group", durabilities,
