@@ -37,10 +37,13 @@ static bool is_gone(const struct spool *spool, const struct waiting *waiting)
     return other;
 }
 
+/* One of whom all was finished was forgotten by recovery already. */
 static bool forget(struct repair *repair, uint64_t id)
 {
     const struct waiting *waiting = table_find(&repair->offline.table, id);
-    return waiting && !waiting->is_met && is_gone(&repair->offline.spool, waiting) &&
+    if (!waiting)
+        return true;
+    return !waiting->is_met && is_gone(&repair->offline.spool, waiting) &&
            journal_append_removed(repair->offline.journal, id);
 }
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness import EX_OK, EX_TEMPFAIL, PATIENCE, Router, Sink, Spool, message, program, wait_for
+from harness import BUILD, EX_OK, EX_TEMPFAIL, PATIENCE, Router, Sink, Spool, message, program, wait_for
 
 AT_ONCE = {"minimum": "1s", "maximum": "1s", "jitter_percent": 0}
 
@@ -152,6 +152,21 @@ def test_what_became_of_a_recorded_file(tmp_path, change, kind):
         assert sorted(e["recipient"][0] for e in result.events("delivered")) == {
             "remove": [], "write": ["a", "b"]}.get(change, ["b"])
         assert router.spool.is_empty()
+
+
+def test_what_was_finished_just_before_a_crash_is_forgotten(tmp_path):
+    """Killed between the unlink and its record."""
+    with Sink(tmp_path / "sink") as sink:
+        router = Router(tmp_path, to_sink(sink))
+        router.spool.drop("m", message(["a@d.test"], ident="m"))
+        process = router.start("--drain", env={"LD_PRELOAD": str(BUILD / "tests" / "liborder_shim.so"),
+                                               "ORDER_KILL_AFTER": "m"})
+        process.wait()
+        assert len(sink.messages()) == 1
+    left = [("missing-file", "new/m"), ("control-left", "control")]
+    assert fsck(router)[:2] == (1, dict.fromkeys(left, "repairable"))
+    assert fsck(router, "--repair")[:2] == (EX_OK, dict.fromkeys(left, "repaired"))
+    assert fsck(router)[:2] == (EX_OK, {})
 
 
 def test_beside_a_running_router_it_only_reads(tmp_path):

@@ -1,9 +1,11 @@
 /* Preloaded into the router by tests: one line in $ORDER_LOG when an fdatasync has ended, and one
  * when a DATA command or marked content is about to leave. What is asked about is the order. While
- * the file $ORDER_FAIL exists, fdatasync fails. */
+ * the file $ORDER_FAIL exists, fdatasync fails. The process is killed when the file named
+ * $ORDER_KILL_AFTER was unlinked. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,6 +44,17 @@ int fdatasync(int fd)
     int result = next(fd);
     if (result == 0)
         note("fdatasync\n");
+    return result;
+}
+
+int unlinkat(int folder, const char *name, int flags)
+{
+    int (*next)(int, const char *, int) =
+        (int (*)(int, const char *, int))dlsym(RTLD_NEXT, "unlinkat");
+    const char *last = getenv("ORDER_KILL_AFTER");
+    int result = next(folder, name, flags);
+    if (result == 0 && last && strcmp(name, last) == 0)
+        kill(getpid(), SIGKILL);
     return result;
 }
 
