@@ -39,6 +39,8 @@ struct message {
         site_hash;    /* MESSAGE_DEFER: the site that it waits for, by key; 0: none in particular */
     bool was_waiting; /* loaded again, on the dispatcher's request */
     bool was_new;     /* its file is in new/: pickup has a claim on it */
+    bool was_held;    /* its file is in hold/, as path says, which is not the dispatcher's to read
+                         while the journal thread moves the file */
     bool was_released; /* one try, even past its expiry */
     uint8_t operation; /* enum queue_operation: what an operator asked for meanwhile */
     struct message *loaded_prev, *loaded_next; /* in the dispatcher's list of all */

@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 enum { FOLDER_MODE = 0750, LOCK_MODE = 0640 };
@@ -98,6 +100,24 @@ static bool open_folders(struct spool *spool, bool make, char why[SPOOL_WHY_MAX]
     return true;
 }
 
+/* Of the others we cannot know, and look at each file. */
+static bool entries_have_inodes(int fd)
+{
+    struct statfs fs;
+    if (fstatfs(fd, &fs) != 0)
+        return false;
+    switch (fs.f_type) {
+    case EXT4_SUPER_MAGIC:
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool spool_open(struct spool *spool, const char *path, bool lock, char why[SPOOL_WHY_MAX])
 {
     *spool = (struct spool){.root_fd = -1, .lock_fd = -1, .path = mem_strdup(path)};
@@ -119,6 +139,7 @@ bool spool_open(struct spool *spool, const char *path, bool lock, char why[SPOOL
         spool_close(spool);
         return false;
     }
+    spool->entries_have_inodes = entries_have_inodes(spool->root_fd);
     return true;
 }
 
@@ -300,4 +321,18 @@ int spool_sync_folder_of(const struct spool *spool, const char *path)
     result = fsync(place.folder_fd) == 0 ? 0 : -errno;
     spool_place_close(&place);
     return result;
+}
+
+bool spool_entry_is_folder(int folder_fd, const struct dirent *entry)
+{
+    struct stat st;
+    if (entry->d_type != DT_UNKNOWN)
+        return entry->d_type == DT_DIR;
+    return fstatat(folder_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+}
+
+int spool_sync_left_folder_of(const struct spool *spool, const char *path)
+{
+    int result = spool_sync_folder_of(spool, path);
+    return result == -ENOENT ? 0 : result;
 }

@@ -8,6 +8,8 @@
 
 #include "base/bytes.h"
 
+#include <dirent.h>
+
 enum { SPOOL_WHY_MAX = 256, SPOOL_PATH_MAX = 600 };
 
 struct spool {
@@ -18,8 +20,10 @@ struct spool {
     int bad_fd;
     int tmp_fd;
     int journal_fd;
-    int lock_fd; /* -1: opened for reading only */
-    char *path;  /* owned, as configured */
+    int lock_fd;              /* -1: opened for reading only */
+    bool entries_have_inodes; /* a folder's entries have the numbers that statx gives for the files
+                                 (overlay and FUSE: not always) */
+    char *path;               /* owned, as configured */
 };
 
 /* Identity of a file beside its name: compared again before every unlink and move. A file system
@@ -82,9 +86,10 @@ int spool_open_message(const struct spool *spool, const char *path, bool lease,
 /* Removes path if it still is that very file. 0; -ENOENT already gone; -ESTALE another file stands
  * there now (left alone); else -errno. Journal thread. */
 int spool_unlink(const struct spool *spool, const char *path, const struct file_identity *identity);
-/* Moves the file to deferred/xx/ID or hold/ID; same results. Never overwrites (-EEXIST). Syncs the
- * file's data first when sync; folders are synced by spool_sync_folder(). The move changes no
- * member of the identity. */
+/* Moves the file to deferred/xx/ID or hold/ID; same results, and -EIO when the folder to move it to
+ * has vanished: then the file is where it was. Never overwrites (-EEXIST). Syncs the file's data
+ * first when sync; folders are synced by the two below. The move changes no member of the identity.
+ */
 int spool_move(const struct spool *spool, const char *from, const char *to,
                const struct file_identity *identity, bool sync);
 /* Moves a file to bad/NAME (NAME.2, NAME.3 ... if taken; "sub/NAME" loses its folder) and writes
@@ -103,7 +108,13 @@ int spool_publish_draft(const struct spool *spool, const char *name);
 int spool_drop_draft(const struct spool *spool, const char *name);
 int spool_sync_drafts(const struct spool *spool);
 int spool_sync_new(const struct spool *spool);
+/* What readdir() gave for a folder: whether the entry is a folder itself; asks the file system
+ * where that does not say it with the entry. */
+bool spool_entry_is_folder(int folder_fd, const struct dirent *entry);
 /* fsync of the folder that holds path ("new/a/b" -> new/a). 0 or -errno. */
 int spool_sync_folder_of(const struct spool *spool, const char *path);
+/* The same for a folder that path has left. One that is gone, as a writer may remove an empty
+ * subfolder of new/, has no entry that could come back: 0. */
+int spool_sync_left_folder_of(const struct spool *spool, const char *path);
 
 #endif

@@ -79,6 +79,8 @@ static int rename_checked(const struct spool_place *from, const struct spool_pla
     int result = check_identity(from, identity);
     if (result == 0)
         result = rename_noreplace(from, to);
+    if (result == -ENOENT && check_identity(from, identity) == 0)
+        return -EIO; /* it is the other folder that has vanished */
     if (result == 0 && check_identity(to, identity) == -ESTALE) {
         (void)rename_noreplace(to, from);
         result = -ESTALE;
@@ -105,6 +107,8 @@ int spool_move(const struct spool *spool, const char *from_path, const char *to_
             else
                 result = rename_checked(&from, &to, identity);
             spool_place_close(&to);
+        } else if (result == -ENOENT) {
+            result = -EIO; /* -ENOENT says that the file is gone */
         }
     }
     spool_place_close(&from);

@@ -25,7 +25,7 @@ bool dispatcher_begin_operation(struct message *message)
     }
     /* First time: the doubt is resolved and the file goes to deferred/. Second time: it is there.
      */
-    message->was_released = !spool_path_is_held(message->path);
+    message->was_released = !message->was_held;
     if (message->was_released) {
         message->operation = QUEUE_NO_OPERATION;
         return true;
@@ -121,7 +121,7 @@ static enum queue_answer operate_on_waiting(struct dispatcher *dispatcher, struc
 
 static enum queue_answer operate_on_message(struct message *message, enum queue_operation operation)
 {
-    bool is_held = spool_path_is_held(message->path) || message->item.kind == MESSAGE_HOLD;
+    bool is_held = message->was_held || message->item.kind == MESSAGE_HOLD;
     bool is_asked = message->operation == QUEUE_HOLD;
     if (is_held && (operation == QUEUE_HOLD || operation == QUEUE_RETRY))
         return QUEUE_HELD_ALREADY;

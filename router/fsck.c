@@ -197,7 +197,7 @@ static bool walk(struct search *search, const char *path, unsigned depth, bool a
         if (ignored ||
             (size_t)snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= sizeof below)
             continue;
-        if (entry->d_type != DT_DIR)
+        if (!spool_entry_is_folder(dirfd(dir), entry))
             look(search, below, entry->d_name);
         else if (depth > 0)
             ok &= walk(search, below, depth - 1, all, look);

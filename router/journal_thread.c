@@ -181,7 +181,7 @@ static int sync_move(struct journal_thread *thread, const char *from, const char
     if (!config_syncs(thread->services.config))
         return 0;
     int error = spool_sync_folder_of(spool, to);
-    return error == 0 ? spool_sync_folder_of(spool, from) : error;
+    return error == 0 ? spool_sync_left_folder_of(spool, from) : error;
 }
 
 static int move_to_stay(struct journal_thread *thread, struct message *message)
@@ -245,11 +245,10 @@ static void sync_folders(struct journal_thread *thread, struct message *first)
         if (!m->recorded || !is_gone(m))
             continue;
         if (!synced || len != synced_len || memcmp(synced, m->path, len) != 0)
-            error = -spool_sync_folder_of(thread->services.spool, m->path);
+            error = -spool_sync_left_folder_of(thread->services.spool, m->path);
         synced = m->path;
         synced_len = len;
-        /* A subfolder that is gone has no entries that could come back. */
-        if (error && error != ENOENT)
+        if (error)
             m->result_errno = error;
     }
 }

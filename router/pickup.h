@@ -145,7 +145,7 @@ enum load_result {
     LOAD_LATER, /* not settled yet, or the system lacks something: *out_wait_ms */
     LOAD_GONE,  /* no such file */
     LOAD_KNOWN, /* claimed already */
-    LOAD_BAD    /* moved to bad/ (or, where that failed, left alone and said so) */
+    LOAD_BAD    /* moved to bad/ */
 };
 enum load_result pickup_load_new(struct pickup *pickup, struct candidate *candidate,
                                  struct message **out, int64_t *out_wait_ms);

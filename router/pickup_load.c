@@ -13,15 +13,19 @@
 
 enum { UNREADABLE_WAIT_MS = 60000, READ_STEP = 64 * 1024 };
 
+/* LOAD_BAD: it is in bad/ now; where it cannot be moved there, it is looked at again. */
 static enum load_result refuse(struct pickup *pickup, const char *path,
-                               const struct file_identity *identity, const char *reason)
+                               const struct file_identity *identity, const char *reason,
+                               int64_t *out_wait_ms)
 {
     int rc = spool_move_to_bad(pickup->services.spool, path, identity, reason);
-    if (rc == 0)
-        log_warning("%s: moved to bad/: %s", path, reason);
-    else
+    *out_wait_ms = UNREADABLE_WAIT_MS;
+    if (rc < 0) {
         log_error("%s: cannot be accepted (%s) and cannot be moved to bad/: %s", path, reason,
                   strerror(-rc));
+        return rc == -ENOENT ? LOAD_GONE : LOAD_LATER;
+    }
+    log_warning("%s: moved to bad/: %s", path, reason);
     return LOAD_BAD;
 }
 
@@ -33,18 +37,17 @@ static enum load_result judge_error(struct pickup *pickup, const char *path, int
     *out_wait_ms = PAUSE_RETRY_MS;
     switch (error) {
     case ENOENT:
-    case ESTALE:
         return LOAD_GONE;
     case ELOOP:
-        return refuse(pickup, path, NULL, "a symbolic link is not a message");
+        return refuse(pickup, path, NULL, "a symbolic link is not a message", out_wait_ms);
     case EINVAL:
     case ENXIO:
     case ENODEV:
-        return refuse(pickup, path, NULL, "not a regular file");
+        return refuse(pickup, path, NULL, "not a regular file", out_wait_ms);
     case EACCES:
     case EPERM:
         snprintf(reason, sizeof reason, "cannot be read: %s", strerror(error));
-        return refuse(pickup, path, NULL, reason);
+        return refuse(pickup, path, NULL, reason, out_wait_ms);
     default:
         /* Of the system, or of this file alone (a bad sector): then the others go on. */
         if (pause_error_is_a_limit(error)) {
@@ -179,7 +182,7 @@ static bool fits_budget(const struct pickup *pickup, uint64_t size)
 
 /* Parses the envelope out of what was read. */
 static enum load_result parse(struct pickup *pickup, const char *path, struct bytes head,
-                              struct message *message)
+                              struct message *message, int64_t *out_wait_ms)
 {
     const struct config *config = pickup->services.config;
     const struct envelope_limits limits = {.max_recipients = config->pickup.max_recipients};
@@ -189,9 +192,9 @@ static enum load_result parse(struct pickup *pickup, const char *path, struct by
     if (header_len > config->pickup.max_header_size ||
         (!header_end && head.len < message->identity.size))
         return refuse(pickup, path, &message->identity,
-                      "the header section is larger than pickup.max_header_size");
+                      "the header section is larger than pickup.max_header_size", out_wait_ms);
     if (!envelope_parse(head, &limits, &message->envelope, why))
-        return refuse(pickup, path, &message->identity, why);
+        return refuse(pickup, path, &message->identity, why, out_wait_ms);
     message->has_envelope = true;
     return LOAD_DONE;
 }
@@ -231,7 +234,7 @@ static enum load_result fill(struct pickup *pickup, const struct spool_file *fil
     *out_wait_ms = config->pickup.settle_ms + 1;
     enum load_result result = LOAD_LATER; /* -ESTALE: it shrank while it was read */
     if (rc == 0)
-        result = parse(pickup, path, buffer_bytes(&head), message);
+        result = parse(pickup, path, buffer_bytes(&head), message, out_wait_ms);
     else if (rc != -ESTALE)
         result = judge_error(pickup, path, -rc, out_wait_ms);
     if (result != LOAD_DONE || !whole) {
@@ -270,13 +273,15 @@ static enum load_result check_new(struct pickup *pickup, struct candidate *candi
         return LOAD_LATER;
     if (file->nlink > 1)
         return still ? refuse(pickup, candidate->path, identity,
-                              "the file still has another hard link after the settling time")
+                              "the file still has another hard link after the settling time",
+                              out_wait_ms)
                      : LOAD_LATER;
     if (identity->size == 0)
-        return still ? refuse(pickup, candidate->path, identity, "the file is empty") : LOAD_LATER;
+        return still ? refuse(pickup, candidate->path, identity, "the file is empty", out_wait_ms)
+                     : LOAD_LATER;
     if (identity->size > pickup->services.config->pickup.max_message_size)
         return refuse(pickup, candidate->path, identity,
-                      "the file is larger than pickup.max_message_size");
+                      "the file is larger than pickup.max_message_size", out_wait_ms);
     return LOAD_DONE;
 }
 
@@ -334,6 +339,13 @@ enum load_result pickup_load_waiting(struct pickup *pickup, struct waiting *wait
 {
     struct spool_file file;
     int rc = spool_open_message(pickup->services.spool, waiting->path, false, &file);
+    if (rc == -EACCES || rc == -EPERM) {
+        /* We could read it once: this may be put right, and in bad/ it would be forgotten who has
+         * it. */
+        log_error("%s: %s; tried again later", waiting->path, strerror(-rc));
+        *out_wait_ms = UNREADABLE_WAIT_MS;
+        return LOAD_LATER;
+    }
     if (rc < 0)
         return judge_error(pickup, waiting->path, -rc, out_wait_ms);
     if (waiting->identity.ino && !file_identity_equal(&file.identity, &waiting->identity)) {
@@ -351,6 +363,7 @@ enum load_result pickup_load_waiting(struct pickup *pickup, struct waiting *wait
     message->arrived_wall_ms = waiting->arrived_wall_ms;
     message->was_waiting = true;
     message->was_new = strncmp(waiting->path, "new/", 4) == 0;
+    message->was_held = spool_path_is_held(waiting->path);
     message->operation = waiting->operation;
     enum load_result result = load_open_file(pickup, &file, message, out, out_wait_ms);
     close(file.fd);

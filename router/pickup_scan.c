@@ -221,15 +221,6 @@ static bool open_folder(struct pickup *pickup, const char *path)
     return pickup->scan_dir != NULL;
 }
 
-static bool entry_is_folder(struct pickup *pickup, const struct dirent *entry)
-{
-    struct stat st;
-    if (entry->d_type != DT_UNKNOWN)
-        return entry->d_type == DT_DIR;
-    return fstatat(dirfd(pickup->scan_dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           S_ISDIR(st.st_mode);
-}
-
 static bool entry_is_claimed(struct pickup *pickup, const struct dirent *entry)
 {
     struct file_identity identity;
@@ -272,6 +263,7 @@ void pickup_scan_on(struct pickup *pickup)
         }
         seen++;
         if (!entry_is_claimed(pickup, entry))
-            found(pickup, folder, entry->d_name, entry_is_folder(pickup, entry), false);
+            found(pickup, folder, entry->d_name,
+                  spool_entry_is_folder(dirfd(pickup->scan_dir), entry), false);
     }
 }

@@ -198,7 +198,7 @@ static void list_folder(struct listing *listing, const char *path, unsigned dept
         if (spool_name_is_ignored(entry->d_name) ||
             (size_t)snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= sizeof below)
             continue;
-        if (entry->d_type != DT_DIR)
+        if (!spool_entry_is_folder(dirfd(dir), entry))
             list_file(listing, below);
         else if (depth > 0)
             list_folder(listing, below, depth - 1);

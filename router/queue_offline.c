@@ -147,7 +147,7 @@ static int move(const struct spool *spool, struct waiting *waiting, const char *
     if (rc == 0)
         rc = spool_sync_folder_of(spool, to);
     if (rc == 0)
-        rc = spool_sync_folder_of(spool, waiting->path);
+        rc = spool_sync_left_folder_of(spool, waiting->path);
     if (rc == 0) {
         free(waiting->path);
         waiting->path = mem_strdup(to);
@@ -159,7 +159,7 @@ static int remove_file(struct queue_offline *offline, const struct waiting *wait
 {
     int rc = spool_unlink(&offline->spool, waiting->path, &waiting->identity);
     if (rc == 0)
-        rc = spool_sync_folder_of(&offline->spool, waiting->path);
+        rc = spool_sync_left_folder_of(&offline->spool, waiting->path);
     if (rc == -ENOENT)
         rc = 0; /* it is gone already, which was what was wanted */
     if (rc == 0 && !journal_append_removed(offline->journal, waiting->id))

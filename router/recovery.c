@@ -57,8 +57,8 @@ static bool move_as_recorded(const struct walk *walk, const char *path,
         log_error("%s: cannot be moved to %s, as recorded: %s", path, waiting->path, strerror(-rc));
         return false;
     }
-    (void)spool_sync_folder_of(walk->spool, path);
     (void)spool_sync_folder_of(walk->spool, waiting->path);
+    (void)spool_sync_left_folder_of(walk->spool, path);
     log_info("%s: moved to %s, as recorded before the restart", path, waiting->path);
     return true;
 }
@@ -66,7 +66,7 @@ static bool move_as_recorded(const struct walk *walk, const char *path,
 static void meet_in_new(struct walk *walk, int folder, const char *path, const struct dirent *entry)
 {
     struct file_identity identity;
-    if (!waiting_set_knows_inode(walk->unmet, entry->d_ino))
+    if (walk->spool->entries_have_inodes && !waiting_set_knows_inode(walk->unmet, entry->d_ino))
         return;
     if (!read_identity(walk, folder, entry->d_name, path, &identity)) {
         walk->is_incomplete = true;
@@ -123,11 +123,11 @@ static void adopt(struct table *table, struct waiting *waiting, const char *path
 
 /* Where it was recorded, with the inode number that was recorded: the folder alone tells, and a
  * look at each of a million files would take longer than all the rest. */
-static bool is_taken_for(const struct waiting *waiting, const char *path,
+static bool is_taken_for(const struct walk *walk, const struct waiting *waiting, const char *path,
                          const struct dirent *entry)
 {
-    return waiting->identity.ino && entry->d_ino == waiting->identity.ino &&
-           strcmp(waiting->path, path) == 0;
+    return walk->spool->entries_have_inodes && waiting->identity.ino &&
+           entry->d_ino == waiting->identity.ino && strcmp(waiting->path, path) == 0;
 }
 
 /* deferred/xx/ID and hold/ID: the name is the id. */
@@ -150,7 +150,7 @@ static void meet_under_id(struct walk *walk, int folder, const char *path,
         return;
     }
     /* Whoever opens it looks closer, and adopts it then if it is another file after all. */
-    if (is_taken_for(waiting, path, entry)) {
+    if (is_taken_for(walk, waiting, path, entry)) {
         waiting->is_met = true;
         return;
     }
@@ -247,7 +247,7 @@ static void walk_folder(struct walk *walk, const char *path, bool is_top,
         if (spool_name_is_ignored(entry->d_name) ||
             (size_t)snprintf(below, sizeof below, "%s/%s", path, entry->d_name) >= sizeof below)
             continue;
-        if (entry->d_type != DT_DIR)
+        if (!spool_entry_is_folder(dirfd(dir), entry))
             meet(walk, dirfd(dir), below, entry);
         else if (is_top)
             walk_folder(walk, below, false, meet);

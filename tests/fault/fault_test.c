@@ -435,7 +435,7 @@ static void run_function(struct shard *shard, enum fault_function function, uint
 
 static void run_conditions(struct shard *shard, uint64_t total, unsigned num_filling)
 {
-    static const int errors[] = {ENOSPC, EDQUOT, EIO, EROFS, EMFILE};
+    static const int errors[] = {ENOSPC, EDQUOT, EIO, EROFS, EMFILE, EACCES};
     uint64_t step = all ? 7 : total / CONDITIONS_SHORT + 1;
     for (uint64_t index = 1; index <= total; index += step)
         for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)

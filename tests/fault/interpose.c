@@ -22,7 +22,10 @@ struct fault_state *fault_state;
 #define DISK ENOSPC, EDQUOT, EROFS, EIO
 const struct fault_row fault_functions[FAULT_NUM] = {
     [FAULT_open] = {"open", {EMFILE, ENFILE, EIO, EACCES}, true, false},
-    [FAULT_openat] = {"openat", {EMFILE, ENFILE, ENOMEM, EIO, EACCES, ENOSPC, EROFS}, true, false},
+    [FAULT_openat] = {"openat",
+                      {EMFILE, ENFILE, ENOMEM, EIO, EACCES, ESTALE, ENOSPC, EROFS},
+                      true,
+                      false},
     [FAULT_mkdir] = {"mkdir", {DISK, EACCES}, false, true},
     [FAULT_mkdirat] = {"mkdirat", {DISK, EACCES}, false, true},
     [FAULT_stat] = {"stat", {EIO, EACCES, ENOMEM}, false, false},
@@ -57,6 +60,8 @@ static bool is_concerned(enum fault_function function, int error)
     const struct fault_row *row = &fault_functions[function];
     if (error == EMFILE)
         return row->opens;
+    if (error == EACCES) /* folders that another user has closed */
+        return function == FAULT_openat || function == FAULT_renameat2;
     if (error == EIO)
         return row->writes || function == FAULT_pread || function == FAULT_readdir;
     return row->writes && function != FAULT_unlinkat ? true : row->writes && error == EROFS;

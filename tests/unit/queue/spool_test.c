@@ -281,6 +281,38 @@ static void move_keeps_identity_and_makes_the_folder(void **state)
     assert_string_equal(get(f, hold), "one");
 }
 
+/* A writer may remove its subfolder of new/ once it is empty. */
+static void a_folder_that_a_file_has_left_may_be_gone(void **state)
+{
+    struct fixture *f = *state;
+    char to[SPOOL_PATH_MAX];
+    spool_deferred_path(1700000000000000, to);
+    assert_int_equal(mkdirat(f->spool.new_fd, "sub", 0700), 0);
+    put(f, "new/sub/a", "one");
+    struct file_identity one = identity_of(f, "new/sub/a");
+    assert_int_equal(spool_move(&f->spool, "new/sub/a", to, &one, true), 0);
+    assert_int_equal(unlinkat(f->spool.new_fd, "sub", AT_REMOVEDIR), 0);
+    assert_int_equal(spool_sync_folder_of(&f->spool, "new/sub/a"), -ENOENT);
+    assert_int_equal(spool_sync_left_folder_of(&f->spool, "new/sub/a"), 0);
+    assert_int_equal(spool_sync_left_folder_of(&f->spool, to), 0);
+    assert_int_equal(spool_sync_left_folder_of(&f->spool, "elsewhere/a"), -EINVAL);
+}
+
+/* ENOENT would say that the file is gone, and its message would be forgotten. */
+static void a_folder_that_has_vanished_is_not_a_file_that_has(void **state)
+{
+    struct fixture *f = *state;
+    char to[SPOOL_PATH_MAX];
+    spool_deferred_path(1700000000000000, to);
+    put(f, "new/a", "one");
+    struct file_identity one = identity_of(f, "new/a");
+    assert_int_equal(unlinkat(f->spool.root_fd, "deferred", AT_REMOVEDIR), 0);
+    assert_int_equal(unlinkat(f->spool.root_fd, "hold", AT_REMOVEDIR), 0);
+    assert_int_equal(spool_move(&f->spool, "new/a", to, &one, true), -EIO);
+    assert_int_equal(spool_move(&f->spool, "new/a", "hold/a", &one, true), -EIO);
+    assert_string_equal(get(f, "new/a"), "one");
+}
+
 static void move_never_overwrites(void **state)
 {
     struct fixture *f = *state;
@@ -385,6 +417,8 @@ int main(void)
         TEST(a_file_that_was_rewritten_in_place_is_another),
         TEST(identity_outlives_a_new_number_of_the_device),
         TEST(move_keeps_identity_and_makes_the_folder),
+        TEST(a_folder_that_a_file_has_left_may_be_gone),
+        TEST(a_folder_that_has_vanished_is_not_a_file_that_has),
         TEST(move_never_overwrites),
         TEST(bad_files_get_a_reason_and_keep_their_predecessors),
         TEST(bad_takes_many_of_one_name_and_long_names),

@@ -119,7 +119,7 @@ static void a_release_resolves_the_doubt_and_moves_before_it_tries(void **state)
     (void)state;
     struct address address = {0};
     struct recipient_state recipient = {.status = RECIPIENT_IN_DOUBT, .next_wall_ms = 5};
-    struct message message = {.path = (char *)(uintptr_t) "hold/x",
+    struct message message = {.was_held = true,
                               .envelope.recipients = {.items = &address, .num = 1},
                               .recipients = &recipient,
                               .operation = QUEUE_RELEASE};
@@ -127,7 +127,7 @@ static void a_release_resolves_the_doubt_and_moves_before_it_tries(void **state)
     assert_int_equal(recipient.status, RECIPIENT_PENDING);
     assert_int_equal(recipient.next_wall_ms, 0);
     assert_int_equal(message.operation, QUEUE_RELEASE);
-    message.path = (char *)(uintptr_t) "deferred/xx/x";
+    message.was_held = false;
     assert_true(dispatcher_begin_operation(&message));
     assert_int_equal(message.operation, QUEUE_NO_OPERATION);
     assert_true(message.was_released);
