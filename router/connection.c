@@ -158,7 +158,7 @@ static void on_address_failed(struct dialer *dialer, struct dialed at, int error
     struct outcome failure = outcome_from_trouble(PHASE_CONNECT, trouble_of_connect(error), detail);
     if (pause_error_is_a_limit(error))
         connection->limit_error = error;
-    connection_note_failure(connection, &failure);
+    connection_note_failure(connection, at, &failure);
 }
 
 static void on_exhausted(struct dialer *dialer)
@@ -223,7 +223,7 @@ void connection_use_socket(struct connection *connection, int fd)
     if (!loop_watch(loop, &connection->watch, fd, LOOP_READ)) {
         struct outcome failure =
             outcome_from_trouble(PHASE_CONNECT, TROUBLE_CONNECT_FAILED, strerror(errno));
-        connection_note_failure(connection, &failure);
+        connection_note_failure(connection, connection->at, &failure);
         connection_leave_host(connection);
         return;
     }
@@ -246,21 +246,26 @@ static bool is_of_delivery_alone(const struct connection *connection, const stru
             connection->requirement.require_tls);
 }
 
-void connection_note_unsuitable(struct connection *connection, const struct outcome *unsuitable)
+void connection_note_unsuitable(struct connection *connection, struct dialed at,
+                                const struct outcome *unsuitable)
 {
     bool may_pass = connection->num_unsuitable && connection->unsuitable.kind == OUTCOME_DEFERRED;
-    if (!may_pass || unsuitable->kind == OUTCOME_DEFERRED)
+    if (!may_pass || unsuitable->kind == OUTCOME_DEFERRED) {
         connection->unsuitable = *unsuitable;
+        connection->unsuitable_at = at;
+    }
     connection->num_unsuitable++;
 }
 
-void connection_note_failure(struct connection *connection, const struct outcome *failure)
+void connection_note_failure(struct connection *connection, struct dialed at,
+                             const struct outcome *failure)
 {
     if (is_of_delivery_alone(connection, failure)) {
-        connection_note_unsuitable(connection, failure);
+        connection_note_unsuitable(connection, at, failure);
         return;
     }
     connection->failure = *failure;
+    connection->failed_at = at;
     connection->num_failures++;
 }
 

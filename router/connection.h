@@ -68,11 +68,13 @@ struct connection {
     unsigned num_deliveries;
     int64_t opened_ms; /* when this session became ready */
 
-    struct outcome failure;  /* why hosts of this attempt failed, the last one */
+    struct outcome failure; /* why hosts of this attempt failed, the last one */
+    struct dialed failed_at;
     unsigned num_failures;   /* hosts that failed for a reason of their own */
     int limit_error;         /* the last reason why no socket could be had at all; 0: none */
     unsigned num_unsuitable; /* hosts that work but cannot carry this delivery */
     struct outcome unsuitable;
+    struct dialed unsuitable_at;
     int content_fd; /* owned; -1: content is in memory */
     bool transcribes;
     struct transcript transcript; /* while transcribes */
@@ -108,9 +110,11 @@ void connection_lose(struct connection *connection, enum trouble trouble, const 
 /* QUIT, not waited for. */
 void connection_say_goodbye(struct connection *connection);
 /* Why a host could not take the delivery under way. */
-void connection_note_failure(struct connection *connection, const struct outcome *failure);
+void connection_note_failure(struct connection *connection, struct dialed at,
+                             const struct outcome *failure);
 /* The host works, and cannot carry this delivery. What may pass outweighs what is final. */
-void connection_note_unsuitable(struct connection *connection, const struct outcome *unsuitable);
+void connection_note_unsuitable(struct connection *connection, struct dialed at,
+                                const struct outcome *unsuitable);
 /* On to the next address that has not had its turn. */
 void connection_leave_host(struct connection *connection);
 /* connection_tls.c: */

@@ -15,17 +15,27 @@
  * counted. */
 enum { RESTARTS_MAX = 3 };
 
-void connection_begin_attempt(struct connection *connection)
+/* All that was known of hosts was of another attempt, perhaps in another route. */
+static void prepare_attempt(struct connection *connection)
 {
     struct delivery *delivery = connection->delivery;
     route_unref(connection->route);
     connection->route = route_ref(delivery->route);
+    connection->at = (struct dialed){0};
+    connection->failure = connection->unsuitable = (struct outcome){0};
+    connection->failed_at = connection->unsuitable_at = (struct dialed){0};
     connection->num_failures = connection->num_unsuitable = 0;
     connection->limit_error = 0;
+    connection->tls_fault = TLS_FAULT_NONE;
     connection->plaintext_forced = connection->full_handshake_forced = false;
     connection->state = CONNECTION_DIALING;
     dialer_reset(&connection->dialer, connection->route, site_pool_family(connection->site));
     connection_skip_hosts(connection);
+}
+
+void connection_begin_attempt(struct connection *connection)
+{
+    prepare_attempt(connection);
     dialer_go(&connection->dialer);
 }
 
@@ -65,6 +75,14 @@ static void trace_sts(const struct connection *connection,
     memcpy(trace->sts_id, requirement->sts->id, sizeof trace->sts_id);
 }
 
+/* Where the attempt ended: the outcome's text speaks of the same host. */
+static struct dialed place_of(const struct connection *connection)
+{
+    if (connection->session_open)
+        return connection->at;
+    return connection->num_failures ? connection->failed_at : connection->unsuitable_at;
+}
+
 /* Where it took place, for the log. */
 static void fill_trace(struct connection *connection, struct delivery *delivery)
 {
@@ -73,13 +91,13 @@ static void fill_trace(struct connection *connection, struct delivery *delivery)
     trace->attempts_on_hosts = connection->dialer.num_sessions;
     if (connection->num_failures + connection->num_unsuitable == 0 && !connection->session_open)
         return;
-    snprintf(trace->mx, sizeof trace->mx, "%s",
-             dialed_host(connection->route, connection->at)->name);
-    trace->address = *dialed_address(connection->route, connection->at);
+    struct dialed at = place_of(connection);
+    const struct route_host *host = dialed_host(connection->route, at);
+    snprintf(trace->mx, sizeof trace->mx, "%s", host->name);
+    trace->address = *dialed_address(connection->route, at);
     trace->port = connection->route->port;
     struct tls_requirement requirement;
-    delivery_tls_requirement(delivery, dialed_host(connection->route, connection->at),
-                             &requirement);
+    delivery_tls_requirement(delivery, host, &requirement);
     trace->tls_level = tls_level_name(requirement.level);
     trace->tls_source = tls_source_name(requirement.source);
     trace_sts(connection, &requirement, trace);
@@ -265,7 +283,7 @@ static bool begin_transaction(struct connection *connection)
         return false;
     }
     if (misfit.kind != OUTCOME_NONE) {
-        connection_note_unsuitable(connection, &misfit);
+        connection_note_unsuitable(connection, connection->at, &misfit);
         connection_say_goodbye(connection);
         connection_leave_host(connection);
         return false;
@@ -397,7 +415,14 @@ static void go_on_elsewhere(struct connection *connection)
         failure = outcome_from_trouble(PHASE_MAIL, TROUBLE_LOST, NULL);
     if (failure.phase == PHASE_STARTTLS)
         connection_report_no_starttls(connection, failure.text);
-    connection_note_failure(connection, &failure);
+    struct dialed at = connection->at;
+    if (connection->num_deliveries > 0) {
+        /* The dialer knows the turns of the delivery for which this session was made. */
+        connection_drop_session(connection);
+        prepare_attempt(connection);
+        dialer_skip_address(&connection->dialer, at);
+    }
+    connection_note_failure(connection, at, &failure);
     connection_leave_host(connection);
 }
 

@@ -28,7 +28,7 @@ void connection_skip_hosts(struct connection *connection)
         dialer_skip_host(&connection->dialer, i);
         connection_report_unusable(connection, &connection->route->hosts[i], &requirement);
         struct outcome unusable = delivery_tls_unusable(&requirement);
-        connection_note_unsuitable(connection, &unusable);
+        connection_note_unsuitable(connection, (struct dialed){.host = (uint8_t)i}, &unusable);
     }
 }
 
@@ -196,6 +196,6 @@ void connection_tls_failed(struct connection *connection, const char *why)
         dial_again(connection);
         return;
     }
-    connection_note_failure(connection, &failure);
+    connection_note_failure(connection, connection->at, &failure);
     connection_leave_host(connection);
 }

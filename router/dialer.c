@@ -42,6 +42,12 @@ void dialer_skip_host(struct dialer *dialer, size_t host)
     dialer->used[host] = UINT16_MAX;
 }
 
+void dialer_skip_address(struct dialer *dialer, struct dialed at)
+{
+    CHECK(at.host < ROUTE_HOSTS_MAX);
+    dialer->used[at.host] |= (uint16_t)(1u << at.address);
+}
+
 void dialer_use_route(struct dialer *dialer, const struct route *route)
 {
     dialer->route = route;

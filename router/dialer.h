@@ -9,6 +9,7 @@
 #ifndef SLUICE_ROUTER_DIALER_H
 #define SLUICE_ROUTER_DIALER_H
 
+#include "base/check.h"
 #include "base/loop.h"
 #include "dns/route.h"
 #include "router/config.h"
@@ -60,6 +61,8 @@ void dialer_reset(struct dialer *dialer, const struct route *route, uint8_t pref
 void dialer_go(struct dialer *dialer);
 /* The host gets no turn in this attempt. Before the first dialer_go(). */
 void dialer_skip_host(struct dialer *dialer, size_t host);
+/* This address has had its turn. Before the first dialer_go(). */
+void dialer_skip_address(struct dialer *dialer, struct dialed at);
 /* This address gets another turn, at once (after a failed resumed handshake, or for plaintext). */
 void dialer_redial(struct dialer *dialer, struct dialed at);
 /* The socket handed out serves on in another route, whose owner holds a reference. */
@@ -69,11 +72,14 @@ void dialer_stop(struct dialer *dialer);
 
 static inline const struct route_host *dialed_host(const struct route *route, struct dialed at)
 {
+    CHECK(at.host < route->num_hosts);
     return &route->hosts[at.host];
 }
 static inline const struct host_address *dialed_address(const struct route *route, struct dialed at)
 {
-    return &route->hosts[at.host].addresses[at.address];
+    const struct route_host *host = dialed_host(route, at);
+    CHECK(at.address < host->num_addresses);
+    return &host->addresses[at.address];
 }
 
 #endif

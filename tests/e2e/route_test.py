@@ -244,6 +244,35 @@ def test_an_answer_to_the_transaction_is_final_for_the_attempt(tmp_path, bug, ev
         assert two.counts["connections"] == 0
 
 
+def test_a_host_that_leaves_the_route_of_an_idle_connection(tmp_path):
+    """The second host loses its address while a connection to it is idle: the next delivery begins anew, in
+    a route that is shorter, and its failure names the host that is left."""
+    with two_hosts(Good) as (one, two, dns):
+        one.close()
+        dns.ttl = 1
+        router = Router(tmp_path, {**config(dns, two.port, min_ttl="1s", max_ttl="1s"),
+                                   "workers": 1, "retry": {"minimum": "1h"},
+                                   'destination "*"': {"connections": 1, "idle": "1h"}})
+        router.start()
+        router.spool.drop("first", message(["u@d.test"]))
+        wait_for(lambda: len(two.messages) == 1, "the first message")
+        dns.records["two.test"] = {}
+        dropped = 0
+
+        def is_deferred():
+            nonlocal dropped
+            assert router.process.is_running(), router.process.stderr()
+            if len(router.log()) == dropped + 1:
+                dropped += 1
+                router.spool.drop(f"m{dropped}", message(["u@d.test"]))
+            return [e for e in router.log() if e["event"] == "deferred"]
+
+        wait_for(is_deferred, "a delivery in the shorter route", timeout=60)
+        (event,) = is_deferred()
+        assert event["mx"] == "one.test" and event["address"] == FIRST and "one.test" in event["reply"]
+        router.stop()
+
+
 def test_equal_preferences_share_the_load(tmp_path):
     with two_hosts(Good) as (one, two, dns):
         for i in range(40):
