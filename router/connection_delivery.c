@@ -94,8 +94,11 @@ static void fill_trace(struct connection *connection, struct delivery *delivery)
     struct dialed at = place_of(connection);
     const struct route_host *host = dialed_host(connection->route, at);
     snprintf(trace->mx, sizeof trace->mx, "%s", host->name);
-    trace->address = *dialed_address(connection->route, at);
-    trace->port = connection->route->port;
+    /* A host that policy rules out is named, but nobody went to its address. */
+    if (connection->session_open || connection->num_failures || connection->dialer.num_sessions) {
+        trace->address = *dialed_address(connection->route, at);
+        trace->port = connection->route->port;
+    }
     struct tls_requirement requirement;
     delivery_tls_requirement(delivery, host, &requirement);
     trace->tls_level = tls_level_name(requirement.level);

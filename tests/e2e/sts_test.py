@@ -195,6 +195,10 @@ def test_enforce_defers(tmp_path, world):
         event = events[name]
         assert (event["event"], event["phase"], words in event["reply"]) == ("deferred", phase, True), event
         assert (event["policy"], event["sts"]["result"]) == (OK, failure)
+    for name, mx in (("wrongmx", "mx"), ("deepwild", "x.a.pool")):  # named, but nobody went there
+        fields = [events[name][field] for field in ("mx", "address", "port", "hosts")]
+        assert fields == [f"{mx}.{ZONE}", None, None, 0]
+    assert events["plain"]["address"] == "127.0.0.2"
     assert len(world.peer.messages) == before
 
 
