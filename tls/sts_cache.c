@@ -7,6 +7,8 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
+enum { RENEW_AFTER_S = 86400, RENEW_UNASKED_AFTER_S = 3600 };
+
 static const char *const failure_names[] = {
     [STS_FAILURE_NONE] = "none",
     [STS_FAILURE_FETCH] = "sts-policy-fetch-error",
@@ -103,11 +105,13 @@ bool sts_entry_is_alive(const struct sts_entry *entry, int64_t now_s)
     return entry->policy && age_s(entry, now_s) < entry->policy->max_age_s;
 }
 
-/* Half of its life is time enough to get a new one, whatever happens to the policy host
- * (RFC 8461 10.2: an attacker who blocks TXT or HTTPS must do it for all that time). */
+/* RFC 8461 3.3 suggests once a day. For a shorter life its half leaves time enough to get a new
+ * one, whatever happens to the policy host (10.2: an attacker who blocks TXT or HTTPS must do it
+ * for all that time). */
 static bool is_old(const struct sts_entry *entry, int64_t now_s)
 {
-    return age_s(entry, now_s) >= entry->policy->max_age_s / 2;
+    int64_t half_s = entry->policy->max_age_s / 2;
+    return age_s(entry, now_s) >= (half_s < RENEW_AFTER_S ? half_s : RENEW_AFTER_S);
 }
 
 static bool has_just_failed(const struct sts_cache *cache, const struct sts_entry *entry,
@@ -140,6 +144,27 @@ enum sts_advice sts_cache_find(struct sts_cache *cache, const char *domain, cons
     if (strcmp(edition, entry->policy->id) != 0)
         return STS_FETCH;
     return is_old(entry, now_s) ? STS_REFRESH : STS_USE;
+}
+
+static bool is_due(const struct sts_cache *cache, const struct sts_entry *entry, int64_t now_s)
+{
+    int64_t since_s = now_s - entry->failed_s;
+    bool rests =
+        entry->failure != STS_FAILURE_NONE && since_s >= 0 && since_s < cache->options.retry_s;
+    return sts_entry_is_alive(entry, now_s) && age_s(entry, now_s) >= RENEW_UNASKED_AFTER_S &&
+           is_old(entry, now_s) && !rests;
+}
+
+void sts_cache_each_due(const struct sts_cache *cache, int64_t now_s, size_t max,
+                        void (*on_domain)(void *ctx, const char *domain), void *ctx)
+{
+    for (struct digest_lru_node *node = cache->lru.oldest; node && max > 0; node = node->newer) {
+        const struct sts_entry *entry = container_of(node, struct sts_entry, node);
+        if (!is_due(cache, entry, now_s))
+            continue;
+        on_domain(ctx, entry->domain);
+        max--;
+    }
 }
 
 void sts_cache_put(struct sts_cache *cache, const char *domain, struct sts_policy *policy,

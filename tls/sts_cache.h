@@ -45,6 +45,12 @@ void sts_cache_free(struct sts_cache *cache);
  * that is given the cache. */
 enum sts_advice sts_cache_find(struct sts_cache *cache, const char *domain, const char *id,
                                int64_t now_s, struct sts_found *out);
+/* Policies that should be renewed although no mail asks for them: those for which sts_cache_find()
+ * would say STS_REFRESH, but for the short-lived, which are not worth a fetch that nobody waits
+ * for, and those whose last fetch has just failed. At most max of them, the least recently used
+ * first; on_domain must not call the cache. Looks at every domain. */
+void sts_cache_each_due(const struct sts_cache *cache, int64_t now_s, size_t max,
+                        void (*on_domain)(void *ctx, const char *domain), void *ctx);
 /* Takes its own reference. */
 void sts_cache_put(struct sts_cache *cache, const char *domain, struct sts_policy *policy,
                    int64_t now_s);

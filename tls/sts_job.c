@@ -150,15 +150,28 @@ void sts_jobs_add(struct sts_jobs *jobs, struct sts_query *query)
     struct sts_job *job = *find(jobs, name);
     if (!job)
         job = start(jobs, name);
-    if (!job->knows_txt || job->first) {
+    struct sts_found found = nothing;
+    if (job->knows_txt && !job->first)
+        (void)sts_cache_find(jobs->cache, name, id_of(job), now_s(), &found);
+    if (!found.policy) {
         add_waiting(job, query);
         return;
     }
     /* The policy is being renewed; the one that is there is good meanwhile. */
-    struct sts_found found;
-    (void)sts_cache_find(jobs->cache, name, id_of(job), now_s(), &found);
     query->lookup = job->lookup;
     answer_query(jobs, query, &found, job->expires_ms);
+}
+
+static void renew(void *ctx, const char *domain)
+{
+    struct sts_jobs *jobs = ctx;
+    if (!*find(jobs, domain))
+        start(jobs, domain);
+}
+
+void sts_jobs_renew(struct sts_jobs *jobs)
+{
+    sts_cache_each_due(jobs->cache, now_s(), jobs->options->fetches, renew, jobs);
 }
 
 /* RFC 8461 3.1: records that claim to be one; exactly one, and that one valid. */
@@ -204,7 +217,7 @@ static void txt_answered(struct sts_job *job)
     enum sts_advice advice =
         sts_cache_find(job->jobs->cache, job->domain, id_of(job), now_s(), &found);
     sts_jobs_count_policies(job->jobs);
-    if (found.policy && (!id_of(job) || found.failure != STS_FAILURE_NONE))
+    if (found.policy && job->first && (!id_of(job) || found.failure != STS_FAILURE_NONE))
         count(&job->jobs->counters.outlived);
     if (advice != STS_FETCH)
         answer_all(job, &found);
@@ -236,9 +249,12 @@ static void fetch_failed(struct sts_job *job, enum sts_failure failure, const ch
     count(&job->jobs->counters.failures);
     sts_cache_failed(job->jobs->cache, job->domain, job->txt_record.id, failure, why, now_s());
     (void)sts_cache_find(job->jobs->cache, job->domain, id_of(job), now_s(), &found);
-    if (found.policy)
+    if (found.policy && job->first)
         count(&job->jobs->counters.outlived);
-    log_info("MTA-STS: no policy from %s, edition %s (%s: %s); %s", job->host, job->txt_record.id,
+    /* RFC 8461 3.3: administrators are to hear of it, unless the policy is none. */
+    bool matters = found.policy && found.policy->mode != STS_NONE;
+    log_note(matters ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+             "MTA-STS: no policy from %s, edition %s (%s: %s); %s", job->host, job->txt_record.id,
              sts_failure_name(failure), why,
              found.policy ? "the one that was kept goes on" : "mail goes as without one");
     end_fetch(job);

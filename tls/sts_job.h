@@ -36,6 +36,10 @@ void sts_jobs_stop(struct sts_jobs *jobs);
 /* Once the resolver has answered all it was asked. */
 void sts_jobs_fini(struct sts_jobs *jobs);
 void sts_jobs_add(struct sts_jobs *jobs, struct sts_query *query);
+/* Starts the look-up of policies that are worth renewing, at most as many as may be fetched at
+ * once.
+ */
+void sts_jobs_renew(struct sts_jobs *jobs);
 /* For the counters: the cache has changed. */
 void sts_jobs_count_policies(struct sts_jobs *jobs);
 void sts_jobs_records_answered(struct sts_jobs *jobs, struct record_query *query);

@@ -13,7 +13,13 @@
 #include <pthread.h>
 #include <stdio.h>
 
-enum { STS_STOP = 111, SAVE_DELAY_MS = 60 * 1000, FILE_MAX = 256 << 20 };
+enum {
+    STS_STOP = 111,
+    SAVE_DELAY_MS = 60 * 1000,
+    RENEW_FIRST_MS = 1000,
+    RENEW_DELAY_MS = 60 * 1000,
+    FILE_MAX = 256 << 20
+};
 
 struct sts_service {
     struct sts_service_options options;
@@ -22,7 +28,7 @@ struct sts_service {
     struct loop loop;
     struct mailbox mailbox;
     struct mailbox_item stop;
-    struct timer save_timer;
+    struct timer save_timer, renew_timer;
     struct sts_jobs jobs;
     bool stopping;
 };
@@ -62,6 +68,14 @@ static void on_save_timer(struct timer *timer, int64_t now_ms)
     (void)now_ms;
     save(service);
     loop_arm(&service->loop, timer, SAVE_DELAY_MS);
+}
+
+static void on_renew_timer(struct timer *timer, int64_t now_ms)
+{
+    struct sts_service *service = container_of(timer, struct sts_service, renew_timer);
+    (void)now_ms;
+    sts_jobs_renew(&service->jobs);
+    loop_arm(&service->loop, timer, RENEW_DELAY_MS);
 }
 
 static void on_item(void *ctx, struct mailbox_item *item)
@@ -122,6 +136,8 @@ struct sts_service *sts_service_start(const struct sts_service_options *options,
     sts_jobs_count_policies(&service->jobs);
     timer_init(&service->save_timer, on_save_timer);
     loop_arm(&service->loop, &service->save_timer, SAVE_DELAY_MS);
+    timer_init(&service->renew_timer, on_renew_timer);
+    loop_arm(&service->loop, &service->renew_timer, RENEW_FIRST_MS);
     int rc = pthread_create(&service->thread, NULL, thread_main, service);
     if (rc != 0) {
         snprintf(why, TLS_WHY_MAX, "no thread for MTA-STS: %s", strerror(rc));

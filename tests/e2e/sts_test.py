@@ -1,5 +1,6 @@
 """MTA-STS (RFC 8461): policies from an HTTPS server, records from knot through unbound, scripted mail hosts."""
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -338,6 +339,38 @@ def test_a_kept_policy_needs_no_fetch_and_a_new_edition_does(tmp_path, world):
     events, _ = send(run, ["edition"], ident="third")
     assert events["edition"]["sts"] == {"mode": "enforce", "id": "2", "result": "ok"}
     assert world.web.requests[host] == 2
+
+
+def age(file, seconds):
+    """As if all policies in it had been fetched that much earlier."""
+    head, *rows, _ = file.read_text().splitlines()
+    rows = [row.split(" ") for row in rows]
+    body = "".join(line + "\n" for line in [head, *(" ".join([*r[:4], str(int(r[4]) - seconds), *r[5:]]) for r in rows)])
+    file.write_text(body + f"sha256 {hashlib.sha256(body.encode()).hexdigest()}\n")
+    return {r[0]: int(r[4]) for r in rows}
+
+
+def test_a_kept_policy_is_renewed_without_mail(tmp_path, world):
+    run = router(tmp_path, world)
+    host, file = f"mta-sts.refresh.{ZONE}", run.spool.path / "mta-sts"
+    assert send(run, ["refresh"])[0]["refresh"]["event"] == "deferred"
+    assert world.web.requests[host] == 1
+    age(file, 3600)
+    run.start()
+    wait_for((run.spool.path / "control").exists, "the control socket")
+    assert run.stop() == EX_OK
+    assert world.web.requests[host] == 1  # not yet old enough, whenever that run looked
+    age(file, 50000)
+    run.start()
+    wait_for(lambda: world.web.requests[host] == 2, "the renewal")
+    assert run.stop() == EX_OK
+    # A renewal that fails leaves the policy, and says so.
+    world.web.add(host, lambda h: h.answer(500, ""))
+    age(file, 86400 // 2 + 3600)
+    run.start()
+    wait_for(lambda: f"warning: MTA-STS: no policy from {host}" in run.process.stderr(), "the warning")
+    assert run.stop() == EX_OK
+    assert len(run.log()) == 1
 
 
 def test_nothing_is_kept_where_the_file_is_none(tmp_path, world):

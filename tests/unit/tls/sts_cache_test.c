@@ -77,6 +77,45 @@ static void says_when_to_fetch(void **state)
     }
 }
 
+static void name_it(void *ctx, const char *domain)
+{
+    strcat(ctx, domain);
+    strcat(ctx, " ");
+}
+
+static void assert_due(const struct sts_cache *cache, int64_t at_s, size_t max, const char *wanted)
+{
+    char names[100] = "";
+    sts_cache_each_due(cache, NOW_S + at_s, max, name_it, names);
+    assert_string_equal(names, wanted);
+}
+
+/* A day after they were fetched, or at half of their life, but short-lived ones not at all. */
+static void policies_are_renewed_before_they_are_over(void **state)
+{
+    (void)state;
+    enum { HOUR_S = 3600, DAY_S = 24 * HOUR_S };
+    struct sts_cache *cache = cache_of(10);
+    struct sts_found found;
+    put(cache, "week", "1", 7 * DAY_S, NOW_S);
+    put(cache, "day", "1", DAY_S, NOW_S);
+    put(cache, "hour", "1", HOUR_S, NOW_S);
+    sts_cache_failed(cache, "unknown", "1", STS_FAILURE_FETCH, "no", NOW_S);
+    assert_due(cache, HOUR_S - 1, 10, "");
+    assert_due(cache, DAY_S / 2 - 1, 10, "");
+    assert_due(cache, DAY_S / 2, 10, "day ");
+    assert_int_equal(sts_cache_find(cache, "week", "1", NOW_S + DAY_S - 1, &found), STS_USE);
+    assert_due(cache, DAY_S, 10, "week ");
+    assert_int_equal(sts_cache_find(cache, "week", "1", NOW_S + DAY_S, &found), STS_REFRESH);
+    sts_cache_failed(cache, "week", "2", STS_FAILURE_FETCH, "no", NOW_S + DAY_S);
+    assert_due(cache, DAY_S + RETRY_S - 1, 10, "");
+    put(cache, "other", "1", 7 * DAY_S, NOW_S);
+    assert_due(cache, DAY_S + RETRY_S, 10, "week other ");
+    assert_due(cache, DAY_S + RETRY_S, 1, "week ");
+    assert_due(cache, 7 * DAY_S, 10, "");
+    sts_cache_free(cache);
+}
+
 static void the_least_recently_used_domain_makes_way(void **state)
 {
     struct sts_cache *cache = cache_of(2);
@@ -144,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_when_to_fetch),
+        cmocka_unit_test(policies_are_renewed_before_they_are_over),
         cmocka_unit_test(the_least_recently_used_domain_makes_way),
         cmocka_unit_test(what_lives_is_written_and_read_back),
         cmocka_unit_test(a_file_with_any_octet_changed_is_not_read),
