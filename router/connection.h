@@ -127,5 +127,7 @@ struct outcome connection_tls_fits(struct connection *connection);
 void connection_start_tls(struct connection *connection);
 void connection_continue_tls(struct connection *connection);
 void connection_tls_failed(struct connection *connection, const char *why);
+/* Its host's TLS is not broken with these settings. */
+void connection_tls_works(const struct connection *connection);
 
 #endif

@@ -386,7 +386,6 @@ bool connection_take_next(struct connection *connection, enum site_taker taker)
 
 static void mark_ready(struct connection *connection)
 {
-    const struct worker_services *services = connection->worker->services;
     struct site_session session = {
         .tls = connection->has_tls,
         .resumed = connection->has_tls && connection->tls.resumed,
@@ -396,7 +395,7 @@ static void mark_ready(struct connection *connection)
     connection->opened_ms = connection->worker->loop.now_ms;
     site_pool_session_ready(connection->site, &session);
     if (connection->has_tls)
-        tls_broken_hosts_succeeded(services->broken_hosts, connection->label);
+        connection_tls_works(connection);
     connection_report_ready(connection);
 }
 

@@ -4,16 +4,35 @@
 #include "base/clock.h"
 #include "router/connection_report.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-/* The key under which the memory of broken TLS knows the host is the connection's label. */
+enum { BROKEN_KEY_MAX = sizeof((struct connection *)0)->label + 2 * 8 + 1 };
+
+static struct tls_context *context_of(const struct connection *connection)
+{
+    return connection->snapshot->tls_contexts[connection->settings->tls.identity];
+}
+
+/* The memory of broken TLS knows a host by address and by the settings of the handshake: what
+ * fails with those of one destination (a version that the host lacks) may work with all others. */
+static void broken_key(const struct connection *connection, char out[BROKEN_KEY_MAX])
+{
+    uint64_t settings;
+    memcpy(&settings, context_of(connection)->settings_digest, sizeof settings);
+    snprintf(out, BROKEN_KEY_MAX, "%s %016" PRIx64, connection->label, settings);
+}
+
 static struct tls_fallback fallback_of(struct connection *connection)
 {
     const struct worker_services *services = connection->worker->services;
+    char key[BROKEN_KEY_MAX];
+    broken_key(connection, key);
     return (struct tls_fallback){
         .on_failure = connection->settings->tls.on_failure,
-        .broken_since_ms = tls_broken_hosts_since(services->broken_hosts, connection->label,
-                                                  connection->worker->loop.now_ms),
+        .broken_since_ms =
+            tls_broken_hosts_since(services->broken_hosts, key, connection->worker->loop.now_ms),
         .plaintext_after_ms = connection->snapshot->config->retry.minimum_ms,
     };
 }
@@ -99,7 +118,7 @@ void connection_start_tls(struct connection *connection)
                           ? NULL
                           : delivery_tls_sni(&connection->requirement,
                                              dialed_host(connection->route, connection->at));
-    struct tls_context *context = connection->snapshot->tls_contexts[settings->identity];
+    struct tls_context *context = context_of(connection);
     struct channel_tls_params params = {
         .context = context,
         .cache = settings->session.enabled ? services->session_cache : NULL,
@@ -167,9 +186,23 @@ static void dial_again(struct connection *connection)
     dialer_redial(&connection->dialer, connection->at);
 }
 
+static void remember_failure(const struct connection *connection)
+{
+    char key[BROKEN_KEY_MAX];
+    broken_key(connection, key);
+    tls_broken_hosts_failed(connection->worker->services->broken_hosts, key,
+                            connection->worker->loop.now_ms);
+}
+
+void connection_tls_works(const struct connection *connection)
+{
+    char key[BROKEN_KEY_MAX];
+    broken_key(connection, key);
+    tls_broken_hosts_succeeded(connection->worker->services->broken_hosts, key);
+}
+
 void connection_tls_failed(struct connection *connection, const char *why)
 {
-    const struct worker_services *services = connection->worker->services;
     int64_t now_ms = connection->worker->loop.now_ms;
     if (connection->transcribes)
         transcript_note(&connection->transcript, connection->worker->loop.now_us,
@@ -188,7 +221,7 @@ void connection_tls_failed(struct connection *connection, const char *why)
     connection->tls_fault = connection->channel.verdict.fault;
     /* A certificate that one delivery cannot accept does not make the host's TLS broken. */
     if (!refuses_certificate)
-        tls_broken_hosts_failed(services->broken_hosts, connection->label, now_ms);
+        remember_failure(connection);
     struct tls_fallback fallback = fallback_of(connection);
     if (tls_policy_decide(&connection->requirement, TLS_HANDSHAKE_FAILED, &fallback, now_ms) ==
         TLS_ACTION_PLAINTEXT) {

@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /* Memory of hosts whose TLS is broken: bounded, LRU, one mutex (named in router/locks.h), O(1)
- * under it. Key: address and port in text. Any thread. */
+ * under it. Key: text that names the
+ * host's address and what else makes a handshake fail or not. Any thread. */
 struct tls_broken_hosts;
 struct tls_broken_hosts *tls_broken_hosts_new(size_t max_entries, int64_t lifetime_ms);
 void tls_broken_hosts_free(struct tls_broken_hosts *hosts);

@@ -1,4 +1,6 @@
 """TLS levels against scripted receivers: every row of docs/tls.md that needs no DNS."""
+import ssl
+
 import pytest
 from authority import Authority
 from harness import EX_CONFIG, EX_OK, EX_TEMPFAIL, Router, message, wait_for
@@ -36,6 +38,8 @@ ROWS = [
     # level, what the receiver does, its certificate, more of the tls section, what becomes of it
     ("none", Server, "good", {}, DELIVERED_PLAIN),
     ("may", Server, "unknown CA", {}, DELIVERED_TLS),
+    ("may", Server, "wrong name", {}, DELIVERED_TLS),
+    ("may", Server, "expired", {}, DELIVERED_TLS),
     ("may", Refusing, "good", {}, DELIVERED_PLAIN),
     ("may", Failing, "good", {}, DEFERRED),
     ("may", Failing, "good", {"on_failure": "defer"}, DEFERRED),
@@ -108,6 +112,52 @@ def test_an_unverified_session_never_serves_a_verified_delivery(tmp_path, author
     assert process.popen.returncode == 0
     assert [e["event"] for e in router.log()] == ["delivered", "deferred"]
     assert peer.counts["resumed"] == 0
+
+
+def test_a_revoked_trust_anchor_ends_what_rested_on_it(tmp_path, authority, certificates):
+    """Its certificate leaves tls.ca_file while the saved session of a verified connection is still good: that
+    session must not be resumed, and the host is verified no more. Mail that verifies nothing goes on."""
+    anchors = tmp_path / "anchors.pem"
+    anchors.write_bytes(authority.file.read_bytes())
+    with Peer(Server, tls=certificates["good"]) as peer:
+        config = {**BASE, "tls": {"system_ca_file": "none", "ca_file": str(anchors),
+                                  "session_cache": {"file": str(tmp_path / "sessions")}},
+                  'destination "*"': {"next_hop": peer.next_hop},
+                  'destination "strict.test"': {"tls": {"level": "verify", **MATCH}}}
+        router = Router(tmp_path, config)
+        router.spool.drop("m1", message(["a@strict.test"], ident="m1"))
+        assert router.drain().code == EX_OK
+        router.spool.drop("m2", message(["a@strict.test"], ident="m2"))
+        assert router.drain().code == EX_OK
+        assert (peer.counts["full"], peer.counts["resumed"]) == (1, 1)
+        anchors.write_bytes(Authority(tmp_path / "other", "The CA that is left").file.read_bytes())
+        router.spool.drop("m3", message(["a@strict.test"], ident="m3"))
+        router.spool.drop("m4", message(["a@open.test"], ident="m4"))
+        result = router.drain()
+    assert result.code == EX_TEMPFAIL
+    assert "certificate" in result.one("deferred", "a@strict.test")["reply"].lower()
+    assert result.one("delivered", "a@open.test")["tls"]["version"]
+    assert peer.counts["resumed"] == 1
+
+
+def test_settings_that_a_host_cannot_meet_do_not_break_its_tls_for_others(tmp_path, certificates):
+    """Only one destination demands TLS 1.3 of a host that has 1.2. Its failures must not let other mail go
+    there in plaintext once retry.minimum is over."""
+    class Old(Server):
+        max_version = ssl.TLSVersion.TLSv1_2
+
+    with Peer(Old, tls=certificates["good"]) as peer:
+        router = Router(tmp_path, {**BASE, "retry": {"minimum": "1s", "maximum": "1s", "jitter_percent": 0},
+                                   "tls": {"system_ca_file": "none"}, 'destination "*"': {"next_hop": peer.next_hop},
+                                   'destination "strict.test"': {"tls": {"level": "encrypt", "minimum_version": "1.3"}}})
+        router.spool.drop("m1", message(["a@strict.test"], ident="strict"))
+        router.start()
+        wait_for(lambda: len(router.log()) >= 2, "two attempts, retry.minimum apart")
+        router.spool.drop("m2", message(["a@open.test"], ident="open"))
+        wait_for(lambda: [e for e in router.log() if e["recipient"] == "a@open.test"], "the other mail")
+        router.stop()
+    (event,) = [e for e in router.log() if e["recipient"] == "a@open.test"]
+    assert (event["event"], event["tls"] and event["tls"]["version"]) == ("delivered", "TLSv1.2")
 
 
 def test_a_message_tightens_for_itself_alone(tmp_path, authority, certificates):
