@@ -1,7 +1,9 @@
 """The main job: what is dropped into the spool arrives once, and what cannot ends where the contract says."""
 import collections
+import contextlib
 import os
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -229,15 +231,22 @@ def test_every_row_of_the_dns_table(tmp_path):
         assert ends["broken.test"][0] == "deferred"
 
 
+@contextlib.contextmanager
+def dead_host():
+    """Refuses connections, and keeps its port from whatever else runs on this machine."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"[127.0.0.1]:{held.getsockname()[1]}"
+
+
 def test_a_dead_host_costs_one_probe_and_its_backlog_is_not_attempted(tmp_path):
-    with Sink(tmp_path / "sink") as sink:
-        next_hop = sink.next_hop
-    router = Router(tmp_path, {"pickup": {"settle": "0s"},
-                               'destination "*"': {"next_hop": next_hop, "connections": 1,
-                                                   "connections_initial": 1}})
-    for i in range(50):
-        router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
-    result = router.drain()
+    with dead_host() as next_hop:
+        router = Router(tmp_path, {"pickup": {"settle": "0s"},
+                                   'destination "*"': {"next_hop": next_hop, "connections": 1,
+                                                       "connections_initial": 1}})
+        for i in range(50):
+            router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
+        result = router.drain()
     assert result.code == EX_TEMPFAIL
     assert len(result.events("deferred")) == 1
     assert len(router.spool.files("deferred")) == 50
@@ -255,13 +264,12 @@ def test_mail_over_a_sites_share_is_woken_when_there_is_room(tmp_path):
 
 
 def test_a_drain_does_not_wait_for_what_is_parked_at_a_dead_site(tmp_path):
-    with Sink(tmp_path / "sink") as sink:
-        next_hop = sink.next_hop
-    router = Router(tmp_path, {"pickup": {"settle": "0s"}, "queue": {"site_share": 4},
-                               'destination "*"': {"next_hop": next_hop}})
-    for i in range(30):
-        router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
-    assert router.drain().code == EX_TEMPFAIL
+    with dead_host() as next_hop:
+        router = Router(tmp_path, {"pickup": {"settle": "0s"}, "queue": {"site_share": 4},
+                                   'destination "*"': {"next_hop": next_hop}})
+        for i in range(30):
+            router.spool.drop(f"m{i}", message([f"u{i}@d.test"]))
+        assert router.drain().code == EX_TEMPFAIL
     assert len(router.spool.files()) == 30
 
 
