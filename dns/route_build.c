@@ -298,6 +298,13 @@ const char *route_host_alias(const struct host_answers *answers)
     return NULL;
 }
 
+/* Of a set that was cut, those left out may be the ones that can be used: without them the host
+ * would pass unchecked. */
+static bool is_whole(const struct answer *answer)
+{
+    return !answer->limit_hit && answer->num_records <= TLSA_RECORDS_MAX;
+}
+
 /* One answer for TLSA records. What is not secure does not count (RFC 7672 2.1.1); a failure, and
  * an old denial while the servers fail, could be an attacker's doing (2.1.2). */
 static enum tlsa_state judge_tlsa(const struct answer_found *found)
@@ -306,7 +313,9 @@ static enum tlsa_state judge_tlsa(const struct answer_found *found)
         return TLSA_NOT_ASKED;
     switch (found->answer->status) {
     case ANSWER_RECORDS:
-        return found->answer->secure ? TLSA_FOUND : TLSA_NONE;
+        if (!found->answer->secure)
+            return TLSA_NONE;
+        return is_whole(found->answer) ? TLSA_FOUND : TLSA_FAILED;
     case ANSWER_NODATA:
     case ANSWER_NXDOMAIN:
         return found->is_stale ? TLSA_FAILED : TLSA_NONE;

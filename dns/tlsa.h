@@ -24,7 +24,7 @@ struct tlsa_record {
     const uint8_t *data;
 };
 
-enum { TLSA_RECORDS_MAX = 32 }; /* of one host; the rest is not looked at */
+enum { TLSA_RECORDS_MAX = 32 }; /* of one host; a larger set counts as a failed look-up */
 
 struct tlsa_set {
     enum tlsa_state state;

@@ -97,7 +97,7 @@ static void what_cannot_be_written_or_read_is_said(void **state)
     assert_non_null(strstr(why, "/nowhere/tlsrpt/2026-11-24.sent"));
     assert_int_equal(chmod(path, 0666), 0);
     assert_false(tls_report_ledger_read(spool, "2026-11-24", on_step, &seen, why));
-    assert_non_null(strstr(why, "only its owner may write"));
+    assert_non_null(strstr(why, "only we or root may write"));
     free(path);
 }
 
