@@ -7,7 +7,8 @@ import time
 import pytest
 from authority import Authority
 from dnssec import Dnssec, tlsa
-from harness import EX_OK, EX_TEMPFAIL, Router, message, program, render_config, unavailable, wait_for
+from harness import (EX_OK, EX_TEMPFAIL, Router, assert_sanitizers_silent, message, program, render_config,
+                     unavailable, wait_for)
 from peer import Peer, Server
 
 BASE = {"pickup": {"settle": "0s"}, "retry": {"minimum": "1h", "maximum": "1h"}}
@@ -185,6 +186,7 @@ def test_probe_tells_the_records_and_who_decided(tmp_path, world):
     def probe(domain):
         out = subprocess.run([program("sluice"), "probe", "-c", str(path), "--json", domain], capture_output=True,
                              text=True, timeout=60, check=False)
+        assert_sanitizers_silent(out.stderr)
         return out.returncode, json.loads(out.stdout)["hosts"][0]
 
     code, host = probe("u311.good.test")

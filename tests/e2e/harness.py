@@ -91,6 +91,12 @@ def merge(base, over):
     return out
 
 
+def assert_sanitizers_silent(words):
+    """No sanitizer of any build has found something in what a program wrote to stderr."""
+    for mark in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "ERROR: LeakSanitizer"):
+        assert mark not in words, words[-8000:]
+
+
 class Process:
     """A program with its output in files."""
 
@@ -229,9 +235,7 @@ class Router:
         self.kills += 1
 
     def check_sanitizers(self):
-        words = self.process.stderr()
-        for mark in ("ERROR: AddressSanitizer", "runtime error:", "WARNING: ThreadSanitizer", "ERROR: LeakSanitizer"):
-            assert mark not in words, words[-8000:]
+        assert_sanitizers_silent(self.process.stderr())
 
     def log(self):
         """The delivery log; an unfinished last line is left for later. Each kill may have torn one line."""

@@ -7,7 +7,7 @@ import pytest
 from bugs import BUGS, Good
 from dns_peer import SERVFAIL, DnsPeer
 from generated import Generated
-from harness import HOSTNAME, difference, render_config, strip_trace
+from harness import HOSTNAME, assert_sanitizers_silent, difference, render_config, strip_trace
 from peer import Peer
 
 import dns.resolver
@@ -30,6 +30,18 @@ import dns.resolver
 ])
 def test_difference(sent, received, same):
     assert (difference(sent, received) is None) is same
+
+
+@pytest.mark.parametrize("words", [
+    "==1==ERROR: AddressSanitizer: heap-use-after-free on address 0x1",
+    "==1==ERROR: LeakSanitizer: detected memory leaks",
+    "a.c:1:2: runtime error: signed integer overflow",
+    "WARNING: ThreadSanitizer: data race (pid=1)",
+])
+def test_a_finding_of_any_sanitizer_fails(words):
+    assert_sanitizers_silent("sluice: no such host\n")
+    with pytest.raises(AssertionError):
+        assert_sanitizers_silent(f"sluice: no such host\n{words}\n")
 
 
 def test_strip_trace_accepts_trace_fields_only():

@@ -3,7 +3,7 @@ import json
 import subprocess
 
 import pytest
-from harness import Dns, program, render_config
+from harness import Dns, assert_sanitizers_silent, program, render_config
 from peer import Peer, Server
 from policy_server import PolicyServer, policy
 from tls_behaviours import Failing, NoTickets, Refusing, Wrapped
@@ -29,7 +29,7 @@ def probe(folder, config, *arguments):
     path.write_text(render_config({"hostname": "probe.example", **config}))
     out = subprocess.run([program("sluice"), "probe", "-c", str(path), *arguments], capture_output=True, text=True,
                          timeout=60, check=False)
-    assert "AddressSanitizer" not in out.stderr and "runtime error" not in out.stderr, out.stderr
+    assert_sanitizers_silent(out.stderr)
     return out
 
 
