@@ -277,7 +277,7 @@ def test_equal_preferences_share_the_load(tmp_path):
     with two_hosts(Good) as (one, two, dns):
         for i in range(40):
             dns.records[f"s{i}.test"] = {"MX": ["10 one.test.", "10 two.test."]}
-        settings = config(dns, one.port)
+        settings = config(dns, one.port, timeout="10s")  # forty look-ups at once
         settings['destination "*"'] = {"max_deliveries": 1}
         router = Router(tmp_path, settings)
         for i in range(40):
