@@ -85,14 +85,14 @@ def wait_for_pause(router, room, word, spool=None):
         code, text, rooms = status(router, spool)
         return code == EX_TEMPFAIL and room in rooms and word in rooms[room] and f"{room} paused for" in text
     wait_for(paused, f"status to say that {room} is paused by: {word}")
-    assert "paused: " in router.process.stderr() and word in router.process.stderr()
+    wait_for(lambda: "paused: " in router.process.stderr() and word in router.process.stderr(), "the log to say so")
 
 
 def wait_for_end(router, peer, expected):
     wait_for(lambda: idents(peer) == expected and router.spool.is_empty(), f"{len(expected)} messages and an empty spool",
              timeout=60)
     wait_for(lambda: status(router)[0] == EX_OK, "no pause")
-    assert "resumed after" in router.process.stderr()
+    wait_for(lambda: "resumed after" in router.process.stderr(), "the log to say so")
     assert router.stop() == EX_OK
     assert idents(peer) == expected
 
