@@ -130,7 +130,6 @@ static bool run_router(const struct run_options *options)
     }
     const struct router_options run = {.config = config, .until_empty = true};
     int code = router_run(&run);
-    config_free(config);
     /* What is held is mail that is left. */
     bool ok = code == 0 || (code == EX_TEMPFAIL && strcmp(options->in_doubt, "hold") == 0);
     if (!ok)
