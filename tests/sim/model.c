@@ -129,8 +129,11 @@ static void commit_row(struct model_row *row)
     row->durable = row->known;
 }
 
+/* Intent and outcome of the same attempt may go together: then nothing is in doubt, and a recipient
+ * whose time is over by the next start is given up although it was accepted. */
 static void power_off_row(struct model_row *row)
 {
+    row->was_forgotten |= (row->known.settled || row->settles) && !row->durable.settled;
     row->known = row->durable;
 }
 
@@ -212,14 +215,14 @@ static const char *end_fault(const struct model *model, const struct model_mail 
 {
     unsigned reports = row->told + row->in_bad + row->in_hold;
     bool is_held = model->holds && row->known.doubt;
+    if (row->accepted && reports && !row->was_in_doubt && !row->was_forgotten)
+        return "was accepted, and reported";
     if (is_held && !mail->is_held)
         return "was in doubt, and its mail is not held";
     if (is_held)
         return reports ? "is held, and reported" : NULL;
     if (fate == FATE_OK && !row->was_in_doubt)
-        return !row->accepted ? "was not accepted" : reports ? "was accepted, and reported" : NULL;
-    if (row->accepted && reports && !row->was_in_doubt)
-        return "was accepted, and reported";
+        return row->accepted ? NULL : "was not accepted";
     if (row->accepted || reports)
         return NULL;
     /* The null sender is told nothing. Its mail is put into bad/ when nothing of it is held. */

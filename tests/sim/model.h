@@ -32,6 +32,7 @@ struct model_row {
     struct model_knowledge known, durable, backup;
     bool settles, tells; /* said by the receiver, and stored when the transaction has ended */
     bool was_in_doubt;   /* at any time */
+    bool was_forgotten;  /* a power cut took its end, which no commit had made durable */
     unsigned tries, accepted;
     unsigned told, in_bad, in_hold; /* reports that named it: arrived, in bad/, in hold/ */
 };
