@@ -336,3 +336,9 @@ int spool_sync_left_folder_of(const struct spool *spool, const char *path)
     int result = spool_sync_folder_of(spool, path);
     return result == -ENOENT ? 0 : result;
 }
+
+int spool_sync_move(const struct spool *spool, const char *from, const char *to)
+{
+    int result = spool_sync_folder_of(spool, to);
+    return result == 0 ? spool_sync_left_folder_of(spool, from) : result;
+}

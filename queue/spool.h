@@ -88,7 +88,8 @@ int spool_open_message(const struct spool *spool, const char *path, bool lease,
 int spool_unlink(const struct spool *spool, const char *path, const struct file_identity *identity);
 /* Moves the file to deferred/xx/ID or hold/ID; same results, and -EIO when the folder to move it to
  * has vanished: then the file is where it was. Never overwrites (-EEXIST). Syncs the file's data
- * first when sync; folders are synced by the two below. The move changes no member of the identity.
+ * first when sync; the folders are synced by spool_sync_move(). The move changes no member of the
+ * identity.
  */
 int spool_move(const struct spool *spool, const char *from, const char *to,
                const struct file_identity *identity, bool sync);
@@ -116,5 +117,9 @@ int spool_sync_folder_of(const struct spool *spool, const char *path);
 /* The same for a folder that path has left. One that is gone, as a writer may remove an empty
  * subfolder of new/, has no entry that could come back: 0. */
 int spool_sync_left_folder_of(const struct spool *spool, const char *path);
+/* Both folders of a move. The one that was left is synced last, and not if the other could not be:
+ * after a power cut the file's name may be in both, where the journal knows which counts, but never
+ * in neither. 0 or -errno. */
+int spool_sync_move(const struct spool *spool, const char *from, const char *to);
 
 #endif

@@ -72,8 +72,7 @@ static bool give_id(struct repair *repair, const char *path)
         spool_deferred_path(message.id, to);
     if (spool_move(spool, path, to, &file.identity, true) < 0)
         return false;
-    (void)spool_sync_folder_of(spool, to);
-    (void)spool_sync_folder_of(spool, path);
+    (void)spool_sync_move(spool, path, to);
     struct waiting *waiting = waiting_new(&message);
     bool ok = queue_offline_record(&repair->offline, waiting);
     waiting_free(waiting);

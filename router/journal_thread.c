@@ -173,32 +173,21 @@ static bool prepare(struct journal_thread *thread)
     return true;
 }
 
-/* The folder that it left is synced last: after a power cut its name may be in both folders, where
- * the journal knows which counts, but never in neither. */
-static int sync_move(struct journal_thread *thread, const char *from, const char *to)
-{
-    const struct spool *spool = thread->services.spool;
-    if (!config_syncs(thread->services.config))
-        return 0;
-    int error = spool_sync_folder_of(spool, to);
-    return error == 0 ? spool_sync_left_folder_of(spool, from) : error;
-}
-
 static int move_to_stay(struct journal_thread *thread, struct message *message)
 {
     const struct spool *spool = thread->services.spool;
+    bool syncs = config_syncs(thread->services.config);
     char to[SPOOL_PATH_MAX];
     path_to_stay(message, to);
     if (!message->is_moved) {
         if (strcmp(message->path, to) == 0)
             return 0;
-        int rc = spool_move(spool, message->path, to, &message->identity,
-                            config_syncs(thread->services.config));
+        int rc = spool_move(spool, message->path, to, &message->identity, syncs);
         if (rc < 0)
             return rc;
         message->is_moved = true;
     }
-    int rc = sync_move(thread, message->path, to);
+    int rc = syncs ? spool_sync_move(spool, message->path, to) : 0;
     if (rc < 0)
         return rc;
     message->is_moved = false;

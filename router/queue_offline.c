@@ -145,9 +145,7 @@ static int move(const struct spool *spool, struct waiting *waiting, const char *
         return 0;
     int rc = spool_move(spool, waiting->path, to, &waiting->identity, true);
     if (rc == 0)
-        rc = spool_sync_folder_of(spool, to);
-    if (rc == 0)
-        rc = spool_sync_left_folder_of(spool, waiting->path);
+        rc = spool_sync_move(spool, waiting->path, to);
     if (rc == 0) {
         free(waiting->path);
         waiting->path = mem_strdup(to);

@@ -57,8 +57,7 @@ static bool move_as_recorded(const struct walk *walk, const char *path,
         log_error("%s: cannot be moved to %s, as recorded: %s", path, waiting->path, strerror(-rc));
         return false;
     }
-    (void)spool_sync_folder_of(walk->spool, waiting->path);
-    (void)spool_sync_left_folder_of(walk->spool, path);
+    (void)spool_sync_move(walk->spool, path, waiting->path);
     log_info("%s: moved to %s, as recorded before the restart", path, waiting->path);
     return true;
 }
