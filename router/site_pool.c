@@ -278,14 +278,15 @@ void site_pool_count(struct site *site, const struct outcome *outcome)
     pthread_mutex_unlock(&site->mutex);
 }
 
-struct delivery *site_pool_retire(struct site_pool *pool, const struct config_snapshot *snapshot)
+/* Closes all sites but those of settings that `kept` has (NULL: none); what waits in them. */
+static struct delivery *close_sites(struct site_pool *pool, const struct config *kept)
 {
     struct delivery *all = NULL;
     struct delivery **end = &all;
     size_t num_left = 0;
     for (size_t i = 0; i < SITE_BUCKETS; i++) {
         for (struct site *site = pool->buckets[i]; site; site = site->next_in_bucket) {
-            if (config_has_settings(snapshot->config, site->settings->id))
+            if (kept && config_has_settings(kept, site->settings->id))
                 continue;
             pthread_mutex_lock(&site->mutex);
             site->closing = true;
@@ -300,24 +301,14 @@ struct delivery *site_pool_retire(struct site_pool *pool, const struct config_sn
     return all;
 }
 
+struct delivery *site_pool_retire(struct site_pool *pool, const struct config_snapshot *snapshot)
+{
+    return close_sites(pool, snapshot->config);
+}
+
 struct delivery *site_pool_close(struct site_pool *pool)
 {
-    struct delivery *all = NULL;
-    struct delivery **end = &all;
-    size_t num_left = 0;
-    for (size_t i = 0; i < SITE_BUCKETS; i++) {
-        for (struct site *site = pool->buckets[i]; site; site = site->next_in_bucket) {
-            pthread_mutex_lock(&site->mutex);
-            site->closing = true;
-            num_left += site->backlog;
-            *end = site_take_all(site);
-            pthread_mutex_unlock(&site->mutex);
-            while (*end)
-                end = &(*end)->next;
-        }
-    }
-    site_pool_leave_ahead(pool, num_left);
-    return all;
+    return close_sites(pool, NULL);
 }
 
 size_t site_pool_snapshot(struct site_pool *pool, struct progress_site **out)
