@@ -44,6 +44,25 @@ static inline uint8_t ascii_lower(uint8_t c)
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
 
+static inline bool ascii_is_letter(uint8_t c)
+{
+    return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z';
+}
+
+static inline bool ascii_is_alphanumeric(uint8_t c)
+{
+    return ascii_is_letter(c) || (c >= '0' && c <= '9');
+}
+
+/* Of a hexadecimal digit in either case; -1: it is none. */
+static inline int ascii_hex_value(uint8_t c)
+{
+    uint8_t lower = ascii_lower(c);
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
 bool bytes_equal(struct bytes a, struct bytes b);
 bool bytes_equal_nocase(struct bytes a, struct bytes b);
 bool bytes_starts_nocase(struct bytes b, const char *prefix);

@@ -93,8 +93,7 @@ static bool is_word(uint8_t c)
 /* Characters that libConfuse takes in a bare word without a second meaning. */
 static bool is_plain(uint8_t c)
 {
-    return (c >= '0' && c <= '9') || (ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z') || c == '_' ||
-           c == '.' || c == '-';
+    return ascii_is_alphanumeric(c) || c == '_' || c == '.' || c == '-';
 }
 
 static void put_string(struct buffer *out, struct bytes text)
@@ -146,14 +145,6 @@ static bool scan_word(struct scan *scan)
     return true;
 }
 
-static int hex_digit(uint8_t c)
-{
-    uint8_t lower = ascii_lower(c);
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /* One escape at the backslash; false when it is none that we know. */
 static bool decode_escape(struct scan *scan, bool single, uint8_t *out)
 {
@@ -163,8 +154,8 @@ static bool decode_escape(struct scan *scan, bool single, uint8_t *out)
         scan->pos += 2;
         return true;
     }
-    int high = hex_digit(peek(scan, 2));
-    int low = hex_digit(peek(scan, 3));
+    int high = ascii_hex_value(peek(scan, 2));
+    int low = ascii_hex_value(peek(scan, 3));
     if (single || c != 'x' || high < 0 || low < 0 || high + low == 0)
         return false;
     *out = (uint8_t)(high << 4 | low);

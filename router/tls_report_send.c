@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "router/gzip.h"
+#include "tls/txt_record.h"
 
 #include <stdio.h>
 
@@ -57,21 +58,15 @@ static void finish(struct tls_report_send *send, enum tls_report_result result)
 /* RFC 8460 3: records that claim to be one; exactly one, and that one valid. */
 static bool read_record(struct tls_report_send *send)
 {
-    const struct answer *answer = send->txt.answer;
-    const struct answer_record *only = NULL;
-    unsigned num = 0;
-    for (size_t i = 0; answer->status == ANSWER_RECORDS && i < answer->num_records; i++) {
-        if (!tlsrpt_record_is_one(answer->records[i].data))
-            continue;
-        only = &answer->records[i];
-        num++;
-    }
-    if (num == 1 && tlsrpt_record_parse(only->data, &send->record))
+    unsigned num;
+    const struct answer_record *only =
+        txt_record_only(send->txt.answer, tlsrpt_record_is_one, &num);
+    if (only && tlsrpt_record_parse(only->data, &send->record))
         return true;
     if (num)
         snprintf(send->why, sizeof send->why,
-                 num == 1 ? "its TLSRPT record is not valid"
-                          : "it has several TLSRPT records, and none of them counts");
+                 only ? "its TLSRPT record is not valid"
+                      : "it has several TLSRPT records, and none of them counts");
     return false;
 }
 

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "dns/domain_name.h"
 #include "tls/https_request.h"
+#include "tls/txt_record.h"
 
 #include <stdio.h>
 
@@ -178,23 +179,15 @@ void sts_jobs_renew(struct sts_jobs *jobs)
 static void read_txt(struct sts_job *job)
 {
     const struct answer *answer = job->txt.answer;
-    const struct answer_record *only = NULL;
-    unsigned num = 0;
+    unsigned num;
     job->expires_ms = job->txt.expires_ms;
     job->lookup = answer->status == ANSWER_FAILED ? STS_LOOKUP_FAILED : STS_LOOKUP_NONE;
-    if (answer->status != ANSWER_RECORDS)
-        return;
-    for (size_t i = 0; i < answer->num_records; i++) {
-        if (!sts_record_is_one(answer->records[i].data))
-            continue;
-        only = &answer->records[i];
-        num++;
-    }
+    const struct answer_record *only = txt_record_only(answer, sts_record_is_one, &num);
     if (num > 0)
         job->lookup = STS_LOOKUP_INVALID;
-    if (num == 1 && sts_record_parse(only->data, &job->txt_record))
+    if (only && sts_record_parse(only->data, &job->txt_record))
         job->lookup = STS_LOOKUP_FOUND;
-    else if (num == 1)
+    else if (only)
         log_info("MTA-STS: the TXT record %s is not valid", job->txt_name);
     if (num > 1)
         log_info("MTA-STS: %s has %u records, and none of them counts", job->txt_name, num);

@@ -71,9 +71,8 @@ static bool is_key(struct bytes key)
     if (key.len == 0 || key.len > KEY_LEN_MAX)
         return false;
     for (size_t i = 0; i < key.len; i++) {
-        uint8_t c = ascii_lower(key.at[i]);
-        bool is_alphanumeric = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (!is_alphanumeric && (i == 0 || !memchr("_-.", c, 3)))
+        uint8_t c = key.at[i];
+        if (!ascii_is_alphanumeric(c) && (i == 0 || !memchr("_-.", c, 3)))
             return false;
     }
     return true;

@@ -8,11 +8,9 @@ static const char version[] = "v=STSv1";
 
 static bool is_id(struct bytes value)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        uint8_t lower = ascii_lower(value.at[i]);
-        if (!(lower >= 'a' && lower <= 'z') && !(lower >= '0' && lower <= '9'))
+    for (size_t i = 0; i < value.len; i++)
+        if (!ascii_is_alphanumeric(value.at[i]))
             return false;
-    }
     return value.len <= STS_ID_MAX;
 }
 

@@ -8,23 +8,10 @@ static const char version[] = "v=TLSRPTv1";
 
 enum { HTTPS_PORT = 443 };
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool is_letter(uint8_t c)
-{
-    return ascii_lower(c) >= 'a' && ascii_lower(c) <= 'z';
-}
-
 /* RFC 3986 2, without the three that RFC 8460 3 wants encoded. */
 static bool is_uri_octet(uint8_t c)
 {
-    return is_letter(c) || (c >= '0' && c <= '9') || (c && strchr("-._~:/?#[]@$&'()*+=%", c));
+    return ascii_is_alphanumeric(c) || (c && strchr("-._~:/?#[]@$&'()*+=%", c));
 }
 
 /* The URI that *text begins with: scheme ":" rest, with "%" always before two digits. */
@@ -32,17 +19,18 @@ static bool take_uri(struct bytes *text, struct bytes *out)
 {
     size_t len = 0;
     while (len < text->len && is_uri_octet(text->at[len])) {
-        if (text->at[len] == '%' && (len + 2 >= text->len || hex_value(text->at[len + 1]) < 0 ||
-                                     hex_value(text->at[len + 2]) < 0))
+        if (text->at[len] == '%' &&
+            (len + 2 >= text->len || ascii_hex_value(text->at[len + 1]) < 0 ||
+             ascii_hex_value(text->at[len + 2]) < 0))
             return false;
         len++;
     }
     struct bytes uri = bytes_first(*text, len);
     size_t scheme_len = bytes_find(uri, ':');
-    if (scheme_len == 0 || scheme_len + 1 >= len || !is_letter(uri.at[0]))
+    if (scheme_len == 0 || scheme_len + 1 >= len || !ascii_is_letter(uri.at[0]))
         return false;
     for (size_t i = 1; i < scheme_len; i++)
-        if (!is_letter(uri.at[i]) && !strchr("0123456789+-.", uri.at[i]))
+        if (!ascii_is_letter(uri.at[i]) && !strchr("0123456789+-.", uri.at[i]))
             return false;
     *out = uri;
     *text = bytes_from(*text, len);
@@ -79,7 +67,8 @@ static bool read_mailto(struct bytes rest, struct tlsrpt_endpoint *out)
     for (size_t i = 0; i < rest.len; i++) {
         uint8_t octet = rest.at[i];
         if (octet == '%') {
-            octet = (uint8_t)(16 * hex_value(rest.at[i + 1]) + hex_value(rest.at[i + 2]));
+            octet =
+                (uint8_t)(16 * ascii_hex_value(rest.at[i + 1]) + ascii_hex_value(rest.at[i + 2]));
             i += 2;
         }
         if (octet <= ' ' || octet > '~' || len == TLSRPT_MAILBOX_MAX)

@@ -3,12 +3,6 @@
 
 enum { NAME_LEN_MAX = 32 };
 
-static bool is_alphanumeric(uint8_t c)
-{
-    uint8_t lower = ascii_lower(c);
-    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9');
-}
-
 static struct bytes skip_blanks(struct bytes text)
 {
     while (text.len && (text.at[0] == ' ' || text.at[0] == '\t'))
@@ -36,10 +30,10 @@ bool txt_record_has_version(struct bytes text, const char *version, struct bytes
 
 static bool is_name(struct bytes name)
 {
-    if (name.len == 0 || name.len > NAME_LEN_MAX || !is_alphanumeric(name.at[0]))
+    if (name.len == 0 || name.len > NAME_LEN_MAX || !ascii_is_alphanumeric(name.at[0]))
         return false;
     for (size_t i = 1; i < name.len; i++)
-        if (!is_alphanumeric(name.at[i]) && !memchr("_-.", name.at[i], 3))
+        if (!ascii_is_alphanumeric(name.at[i]) && !memchr("_-.", name.at[i], 3))
             return false;
     return true;
 }
@@ -63,4 +57,18 @@ bool txt_record_take_value(struct bytes *text, struct bytes *out_value)
     *out_value = bytes_first(*text, len);
     *text = bytes_from(*text, len);
     return len > 0;
+}
+
+const struct answer_record *txt_record_only(const struct answer *answer,
+                                            bool (*is_one)(struct bytes text), unsigned *out_num)
+{
+    const struct answer_record *only = NULL;
+    *out_num = 0;
+    for (size_t i = 0; answer->status == ANSWER_RECORDS && i < answer->num_records; i++) {
+        if (!is_one(answer->records[i].data))
+            continue;
+        only = &answer->records[i];
+        ++*out_num;
+    }
+    return *out_num == 1 ? only : NULL;
 }
