@@ -3,10 +3,10 @@
 #include "queue/dsn.h"
 
 #include "queue/dsn_composer.h"
+#include "queue/header_field.h"
 #include "queue/utf8.h"
 
 #include <stdio.h>
-#include <time.h>
 
 enum {
     FIELD_TEXT_MAX = 800,     /* of one field's value: with its name well below a line */
@@ -56,22 +56,10 @@ void dsn_put_text(struct composer *c, const char *text)
     }
 }
 
-void dsn_put_instant(struct composer *c, int64_t wall_ms)
-{
-    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    struct tm tm = {.tm_mday = 1};
-    time_t seconds = (time_t)(wall_ms / 1000);
-    (void)gmtime_r(&seconds, &tm);
-    buffer_printf(c->out, "%s, %d %s %d %02d:%02d:%02d +0000", days[tm.tm_wday], tm.tm_mday,
-                  months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-}
-
 static void put_date(struct composer *c, const char *name, int64_t wall_ms)
 {
     buffer_printf(c->out, "%s: ", name);
-    dsn_put_instant(c, wall_ms);
+    header_date_append(c->out, wall_ms);
     buffer_append_byte(c->out, '\n');
 }
 

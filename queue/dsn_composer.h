@@ -20,8 +20,6 @@ struct composer {
 void dsn_put_text(struct composer *c, const char *text);
 /* "550 5.1.1 text", as far as there is a code, an enhanced code, a text. */
 void dsn_put_reply(struct composer *c, const struct outcome *outcome);
-/* "Sun, 19 Nov 2023 22:13:20 +0000" */
-void dsn_put_instant(struct composer *c, int64_t wall_ms);
 void dsn_begin_part(struct composer *c, const char *description, const char *type,
                     const char *encoding);
 /* dsn_text.c: the part for people, and the subject. */

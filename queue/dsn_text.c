@@ -1,6 +1,7 @@
 /* The part of a DSN that people read: what happened, what the other side said, what to do now.
  * Everything in it is in the machine's part too; nothing is decided here. */
 #include "queue/dsn_composer.h"
+#include "queue/header_field.h"
 
 enum { ANY = 255 };
 
@@ -119,7 +120,7 @@ static void put_recipient(struct composer *c, const struct dsn_recipient *r)
         put_paragraph(c, advice_for(r->outcome));
     } else if (r->action == DSN_DELAYED) {
         buffer_append_str(c->out, "    It is tried until ");
-        dsn_put_instant(c, r->retry_until_wall_ms);
+        header_date_append(c->out, r->retry_until_wall_ms);
         buffer_append_str(c->out, ".\n");
     }
 }

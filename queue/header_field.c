@@ -2,6 +2,8 @@
  * It does not read what is in them. */
 #include "queue/header_field.h"
 
+#include <time.h>
+
 static const char *const names[HEADER_NAMES] = {
     [HEADER_NAME_OTHER] = "",
     [HEADER_NAME_TO] = "To",
@@ -138,4 +140,17 @@ struct header_field header_field_at(struct bytes text, size_t at)
     field.name_id = classify_name(field.name);
     field.body = bytes_make(text.at + colon + 1, last - colon - 1);
     return field;
+}
+
+/* Not strftime(), which writes names of the locale's language. */
+void header_date_append(struct buffer *out, int64_t wall_ms)
+{
+    static const char days[][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    struct tm tm = {.tm_mday = 1};
+    time_t seconds = (time_t)(wall_ms / 1000);
+    (void)gmtime_r(&seconds, &tm);
+    buffer_printf(out, "%s, %d %s %d %02d:%02d:%02d +0000", days[tm.tm_wday], tm.tm_mday,
+                  months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }

@@ -53,6 +53,9 @@ struct header_field {
     struct bytes body; /* behind the colon, without the last line end; folds are still in it */
 };
 
+/* The date of RFC 5322 3.3, in UTC, as fields of our own have it: "Sun, 1 Nov 2026 00:00:00 +0000".
+ */
+void header_date_append(struct buffer *out, int64_t wall_ms);
 /* As people write it, "Resent-Bcc"; "" for HEADER_NAME_OTHER. */
 const char *header_name_text(enum header_name name);
 /* The offset behind the line that begins at offset at; text.len when it has no end. */

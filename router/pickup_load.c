@@ -3,12 +3,12 @@
  */
 #include "base/clock.h"
 #include "base/memory.h"
+#include "queue/header_field.h"
 #include "router/pickup.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { UNREADABLE_WAIT_MS = 60000, READ_STEP = 64 * 1024 };
@@ -129,18 +129,6 @@ static bool scan_file(int fd, struct message *message, enum content_long_lines l
     return true;
 }
 
-static void append_date(struct buffer *out, int64_t wall_ms)
-{
-    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    time_t seconds = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    gmtime_r(&seconds, &tm);
-    buffer_printf(out, "%s, %d %s %d %02d:%02d:%02d +0000", days[tm.tm_wday], tm.tm_mday,
-                  months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-}
-
 /* RFC 5321 4.4: the trace field; Date and Message-ID where a header envelope lacks them, as
  * sendmail -t does. The same at each load, because all of it comes from the arrival. */
 static void make_prefix(const struct pickup *pickup, struct message *message)
@@ -149,11 +137,11 @@ static void make_prefix(const struct pickup *pickup, struct message *message)
     struct buffer prefix;
     buffer_init(&prefix, 4096);
     buffer_printf(&prefix, "Received: by %s (sluice) id %s;\r\n\t", hostname, message->id_text);
-    append_date(&prefix, message->arrived_wall_ms);
+    header_date_append(&prefix, message->arrived_wall_ms);
     buffer_append_str(&prefix, "\r\n");
     if (!message->envelope.is_explicit && !message->envelope.has_date) {
         buffer_append_str(&prefix, "Date: ");
-        append_date(&prefix, message->arrived_wall_ms);
+        header_date_append(&prefix, message->arrived_wall_ms);
         buffer_append_str(&prefix, "\r\n");
     }
     if (!message->envelope.is_explicit && !message->envelope.has_message_id)

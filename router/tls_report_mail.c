@@ -1,9 +1,10 @@
 /* Envelope, header and the two parts. That someone signs it on its way is the next hop's. */
 #include "router/tls_report_mail.h"
 
+#include "queue/header_field.h"
+
 #include <openssl/base64.h>
 #include <stdio.h>
-#include <time.h>
 
 /* No line of base64 begins with "--". */
 #define BOUNDARY "=_tlsrpt"
@@ -25,23 +26,14 @@ static void put_envelope(const struct tls_report_mail *mail, struct buffer *out)
     buffer_append_str(out, "X-Sluice-Notify: NEVER\nX-Sluice-Deadline: 1d\n");
 }
 
-static void put_date(int64_t wall_s, struct buffer *out)
-{
-    char text[40];
-    time_t seconds = (time_t)wall_s;
-    struct tm utc;
-    gmtime_r(&seconds, &utc);
-    strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S +0000", &utc);
-    buffer_printf(out, "Date: %s\n", text);
-}
-
 static void put_header(const struct tls_report_mail *mail, struct buffer *out)
 {
     buffer_printf(out, "From: <%s>\nTo: <%s>\n", mail->from, mail->to);
     buffer_printf(out, "Subject: Report Domain: %s\n\tSubmitter: %s\n\tReport-ID: <%s>\n",
                   mail->domain, mail->submitter, mail->report_id);
-    put_date(mail->now_wall_s, out);
-    buffer_printf(out, "Message-ID: <tlsrpt.%s>\n", mail->report_id);
+    buffer_append_str(out, "Date: ");
+    header_date_append(out, mail->now_wall_s * 1000);
+    buffer_printf(out, "\nMessage-ID: <tlsrpt.%s>\n", mail->report_id);
     buffer_printf(out, "TLS-Report-Domain: %s\nTLS-Report-Submitter: %s\nTLS-Required: No\n",
                   mail->domain, mail->submitter);
     buffer_append_str(out, "Auto-Submitted: auto-generated\nMIME-Version: 1.0\n"
