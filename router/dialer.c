@@ -174,7 +174,7 @@ static int open_socket(struct racer *racer, const struct host_address *address, 
 static bool start(struct racer *racer, struct dialed at)
 {
     struct dialer *dialer = racer->dialer;
-    dialer->used[at.host] |= (uint16_t)(1u << at.address);
+    dialer_skip_address(dialer, at);
     int fd = open_socket(racer, dialed_address(dialer->route, at), dialer->route->port);
     if (fd < 0) {
         dialer->on_failed(dialer, at, -fd);

@@ -61,7 +61,7 @@ void dialer_reset(struct dialer *dialer, const struct route *route, uint8_t pref
 void dialer_go(struct dialer *dialer);
 /* The host gets no turn in this attempt. Before the first dialer_go(). */
 void dialer_skip_host(struct dialer *dialer, size_t host);
-/* This address has had its turn. Before the first dialer_go(). */
+/* This address has had its turn. */
 void dialer_skip_address(struct dialer *dialer, struct dialed at);
 /* This address gets another turn, at once (after a failed resumed handshake, or for plaintext). */
 void dialer_redial(struct dialer *dialer, struct dialed at);

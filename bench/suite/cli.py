@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 
-from . import ground, machine, report, tables, tls_cache
+from . import ground, machine, output, report, tables, tls_cache
 from .peers import PEERS
 from .scenarios import SCENARIOS, Bench, Progress
 from .trouble import Unusable, WrongOutcome
@@ -109,7 +109,7 @@ def measure(options, here):
                 bench.count_syscalls(scenario, num, results[-1])
             show(results[-1])
             result["load_after"] = machine.load()
-            write(result, options)  # so that a run that is ended early leaves what it has
+            output.write(result, options, draw)  # so that a run that is ended early leaves what it has
     if results:
         print(tables.as_text(*tables.figures_table(results, options.short)))
 
@@ -136,15 +136,9 @@ def show(result):
     print(tables.as_text(*tables.senders_table(result)) + "\n", flush=True)
 
 
-def write(result, options):
-    text = json.dumps(result, indent=1) + "\n"
-    if options.json:
-        options.json.write_text(text)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "result.json").write_text(text)
-        report.write_html([result], options.out / "report.html")
-        report.write_plots([result], options.out)
+def draw(result, folder):
+    report.write_html([result], folder / "report.html")
+    report.write_plots([result], folder)
 
 
 def load(path):

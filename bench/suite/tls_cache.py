@@ -1,12 +1,11 @@
 """sluice-bench tls-cache: which settings of the TLS session cache suit a workload. docs/tls-cache.md is its manual."""
 import argparse
 import datetime
-import json
 import pathlib
 import shlex
 import sys
 
-from . import ground, machine, tls_cache_check, tls_cache_report, tls_cache_sweep
+from . import ground, machine, output, tls_cache_check, tls_cache_report, tls_cache_sweep
 from .scenarios import Progress
 
 KINDS = ("several", "one", "once", "no-reissue", "short", "rotating", "shared", "unshared", "tls12", "no-tickets")
@@ -159,16 +158,6 @@ def run(options, here, build):
             result["check"] = tls_cache_check.check(place, progress)
         result["load_after"] = machine.load()
     print(tls_cache_report.settings_text(result, options.all))
-    write(result, options)
+    output.write(result, options, tls_cache_report.write_plots)
     if not options.no_check:
         tls_cache_check.judge(result["check"])
-
-
-def write(result, options):
-    text = json.dumps(result, indent=1) + "\n"
-    if options.json:
-        options.json.write_text(text)
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "result.json").write_text(text)
-        tls_cache_report.write_plots(result, options.out)

@@ -369,17 +369,6 @@ static const char *error_name(int error)
     return error == FAULT_SHORT ? "SHORT" : strerrorname_np(error);
 }
 
-static void print_log(void)
-{
-    char path[400], line[400];
-    snprintf(path, sizeof path, "%s/log", folder);
-    FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file))
-        printf("    %s", line);
-    if (file)
-        fclose(file);
-}
-
 /* One run with that fault (NONE: to count), a drain without any, the account. */
 static bool run_case(enum fault_kind kind, enum fault_function function, uint64_t index, int error,
                      unsigned num_filling)
@@ -402,7 +391,7 @@ static bool run_case(enum fault_kind kind, enum fault_function function, uint64_
            num_filling == NUM_LARGE ? "--large " : "", kind == FAULT_FROM ? "from" : "once",
            kind == FAULT_FROM ? "all" : fault_functions[function].name, (unsigned long long)index,
            kind == FAULT_NONE ? "nothing" : error_name(error));
-    print_log();
+    simulation_print_log(folder);
     return false;
 }
 
@@ -513,7 +502,7 @@ static int run_one(char **words, unsigned num_filling)
                           from ? 0 : (enum fault_function)function_of(words[1]),
                           strtoull(words[2], NULL, 10), error_of(words[3]), num_filling);
     if (right)
-        print_log();
+        simulation_print_log(folder);
     return finish_shard();
 }
 

@@ -445,3 +445,14 @@ enum simulation_end simulation_run(const struct simulation_options *options)
     config_snapshot_unref(simulation.snapshot);
     return result;
 }
+
+void simulation_print_log(const char *folder)
+{
+    char path[400], line[400];
+    snprintf(path, sizeof path, "%s/log", folder);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file))
+        printf("    %s", line);
+    if (file)
+        fclose(file);
+}

@@ -47,6 +47,9 @@ struct simulation_options {
 /* Start, work until nothing is left or the time is up, orderly end. */
 enum simulation_end simulation_run(const struct simulation_options *options);
 
+/* What the runs wrote to FOLDER/log, indented, on standard output: for a case that failed. */
+void simulation_print_log(const char *folder);
+
 /* Made-up time, in microseconds on top of the process's own. To be set back only between runs: the
  * monotonic clock goes with it. */
 int64_t simulation_time_us(void);

@@ -220,17 +220,6 @@ static bool play(char why[MODEL_WHY_MAX])
     return run_process(why) && sim_account(why);
 }
 
-static void print_log(void)
-{
-    char path[400], line[400];
-    snprintf(path, sizeof path, "%s/log", folder);
-    FILE *file = fopen(path, "r");
-    while (file && fgets(line, sizeof line, file))
-        printf("    %s", line);
-    if (file)
-        fclose(file);
-}
-
 static bool run_sequence(uint64_t seed, uint64_t *steps, bool keep)
 {
     char why[MODEL_WHY_MAX] = "", log[400];
@@ -247,7 +236,7 @@ static bool run_sequence(uint64_t seed, uint64_t *steps, bool keep)
         printf("FAILED: %s\n  property_test --seed %llu --verbose\n", why,
                (unsigned long long)seed);
         if (sim_is_verbose)
-            print_log();
+            simulation_print_log(folder);
     }
     if (keep) {
         printf("kept: %s\n", folder);
